@@ -1,0 +1,1 @@
+"""Cowrie honeypot logs to trustworthy infrastructure intelligence, as Dagster assets."""

@@ -1,0 +1,250 @@
+"""The view `session_summaries`, the infrastructure queries over it, and the report of their results.
+
+Lives here: one asset a query, its window and minimum, what its result rests on. Not here: the queries (`sql/`), how
+results look (`cowrie_assets.report`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from psycopg import sql
+from psycopg.rows import dict_row
+from pydantic import Field
+
+from cowrie_assets.assets.events import OWNERS, POOL
+from cowrie_assets.progress import progress
+from cowrie_assets.report.charts import bar_chart
+from cowrie_assets.report.page import write_report
+from cowrie_assets.report.tables import QueryResult, Row, markdown_table, write_csv
+from cowrie_assets.resources import Warehouse
+from cowrie_assets.warehouse.event_chunks import Connection
+from cowrie_assets.warehouse.views import VIEWS, sql_file, view_statement
+
+GATE = 0.80
+
+
+@dataclass(frozen=True)
+class InfrastructureQuery:
+    """One of the queries 11 to 14: its asset, table and file, and the key whose knowledge it rests on."""
+
+    number: int
+    name: str
+    title: str
+    minimum_sessions: int
+    row_limit: int
+    label: str
+    covered_by: str
+    deps: tuple[str, ...]
+    description: str
+
+    @property
+    def sql_name(self) -> str:
+        return f"query_{self.number}_{self.name}.sql"
+
+
+QUERIES = (
+    InfrastructureQuery(
+        number=11,
+        name="geographic_distribution",
+        title="Where the attacks came from",
+        minimum_sessions=100,
+        row_limit=200,
+        label="country",
+        covered_by="with_country",
+        deps=("session_summaries",),
+        description="Query 11: sessions by the country of their source at the time of the attack.",
+    ),
+    InfrastructureQuery(
+        number=12,
+        name="asn_infrastructure",
+        title="Whose networks the attacks came from",
+        minimum_sessions=50,
+        row_limit=500,
+        label="as_name",
+        covered_by="with_asn",
+        deps=("session_summaries",),
+        description="Query 12: sessions by the autonomous system of their source at the time of the attack.",
+    ),
+)
+
+
+class Window(dg.Config):
+    """What a query looks at. Empty texts mean: all there is."""
+
+    since: str = Field(
+        default="", description="First moment, for example 2025-09-01. Empty: from the first session on."
+    )
+    until: str = Field(default="", description="First moment that is left out. Empty: to the last session.")
+    minimum_sessions: int | None = Field(
+        default=None, description="Rows with fewer sessions are left out. Empty: the query's own (Q11 100, Q12 50)."
+    )
+
+
+def run_query(connection: Connection, query: InfrastructureQuery, window: Window) -> QueryResult:
+    """Run a query's file as it lies in `sql/`, replace its result table, and note what the result rests on."""
+    minimum = query.minimum_sessions if window.minimum_sessions is None else window.minimum_sessions
+    statement = sql_file(query.sql_name).read_text(encoding="utf-8")
+    table = sql.Identifier(query.name)
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        settings = {
+            "since": window.since,
+            "until": window.until,
+            "minimum_sessions": str(minimum),
+            "limit": str(query.row_limit),
+        }
+        for name, value in settings.items():
+            cursor.execute("SELECT set_config(%s, %s, true)", (f"cowrie.{name}", value))
+        cursor.execute(sql.SQL("DELETE FROM {}").format(table))
+        cursor.execute("DELETE FROM query_results WHERE query = %s", (query.name,))
+        cursor.execute(f"INSERT INTO {query.name} {statement}".encode())
+        base = cursor.execute(sql_file("query_coverage.sql").read_bytes()).fetchone() or {}
+        gate = _gate(base["eligible"], base[query.covered_by])
+        cursor.execute(
+            """
+            INSERT INTO query_results (
+                query, since, until, minimum_sessions, row_limit, sessions, eligible, covered, gate
+            ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            (
+                query.name,
+                window.since or "-infinity",
+                window.until or "infinity",
+                minimum,
+                query.row_limit,
+                base["sessions"],
+                base["eligible"],
+                base[query.covered_by],
+                gate,
+            ),
+        )
+    return read_result(connection, query)
+
+
+def read_result(connection: Connection, query: InfrastructureQuery) -> QueryResult:
+    """The stored result of a query, most sessions first."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        ordered = sql.SQL("SELECT * FROM {} ORDER BY session_count DESC, 1").format(sql.Identifier(query.name))
+        rows: list[Row] = cursor.execute(ordered).fetchall()
+        base = cursor.execute(
+            "SELECT minimum_sessions, sessions, eligible, covered, gate FROM query_results WHERE query = %s",
+            (query.name,),
+        ).fetchone()
+    if base is None:
+        return QueryResult(query.number, query.name, query.title, query.label, rows)
+    return QueryResult(
+        query.number,
+        query.name,
+        query.title,
+        query.label,
+        rows,
+        **base,
+    )
+
+
+def create_view(connection: Connection, view: str) -> None:
+    """Make the view as its file says; where it says what it said before, nothing changes."""
+    connection.execute(view_statement(view).encode())
+
+
+def infrastructure_assets() -> list[dg.AssetsDefinition]:
+    return [session_summaries, *(_query_asset(query) for query in QUERIES), infrastructure_report]
+
+
+@dg.asset(
+    # The daily tables that it reads; external specs of views lose the order, so this one is made like any other asset.
+    deps=["sessions", "session_snapshots", "ip_inventory"],
+    group_name="infrastructure",
+    kinds={"postgres", "view"},
+    owners=OWNERS,
+    pool=POOL,
+    description=(
+        "The view that reports and people read: one row a session with what happened and what was known of its source "
+        "at the time. Making it again changes nothing."
+    ),
+)
+def session_summaries(warehouse: Warehouse) -> dg.MaterializeResult:
+    with warehouse.connect() as connection:
+        for view in VIEWS:
+            create_view(connection, view)
+        row = connection.execute("SELECT count(*), min(day), max(day) FROM session_summaries").fetchone()
+    sessions, first, last = row or (0, None, None)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sessions,
+            "days": f"{first} to {last}" if first else "none",
+            "sql": _sql("session_summaries.sql"),
+        }
+    )
+
+
+def _query_asset(query: InfrastructureQuery) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=query.name,
+        deps=list(query.deps),
+        group_name="infrastructure",
+        kinds={"postgres", "sql"},
+        owners=OWNERS,
+        pool=POOL,
+        description=(
+            f"{query.description} The file sql/{query.sql_name} runs as it is, here and in psql. Rows with fewer than "
+            f"{query.minimum_sessions} sessions are left out unless the run config says otherwise. The table is "
+            "replaced as a whole, so running it twice changes nothing."
+        ),
+    )
+    def infrastructure_query(config: Window, warehouse: Warehouse) -> dg.MaterializeResult:
+        with warehouse.connect() as connection, progress(warehouse.state, "queries", "queries", 1) as reporter:
+            result = run_query(connection, query, config)
+            reporter.update(1, query.name)
+        csv = write_csv(warehouse.state.reports, result)
+        return dg.MaterializeResult(metadata=_metadata(query, result, csv))
+
+    return infrastructure_query
+
+
+@dg.asset(
+    deps=[query.name for query in QUERIES],
+    group_name="infrastructure",
+    kinds={"html"},
+    owners=OWNERS,
+    pool=POOL,
+    description=(
+        "One plain HTML page: the queries' tables and charts, the top credentials and commands, the newest files. All "
+        "text that attackers sent is escaped. Written anew each time."
+    ),
+)
+def infrastructure_report(warehouse: Warehouse) -> dg.MaterializeResult:
+    with warehouse.connect() as connection:
+        results = [read_result(connection, query) for query in QUERIES]
+        path = write_report(connection, warehouse.state.reports, results, sandbox=warehouse.mode == "sandbox")
+    return dg.MaterializeResult(metadata={"report": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
+
+
+def _gate(eligible: int, covered: int) -> str:
+    if not eligible:
+        return "nothing eligible"
+    return "passed" if covered >= GATE * eligible else "below the gate"
+
+
+def _metadata(
+    query: InfrastructureQuery, result: QueryResult, csv: Path
+) -> dict[str, dg.MetadataValue | int | float | str]:
+    metadata: dict[str, dg.MetadataValue | int | float | str] = {
+        "dagster/row_count": len(result.rows),
+        "sessions": result.sessions,
+        "eligible sessions": result.eligible,
+        "coverage": round(result.coverage, 4),
+        "gate": f"{result.gate} (answered for at least {GATE:.0%} of the eligible sessions)",
+        "minimum sessions": result.minimum_sessions,
+        "top rows": dg.MetadataValue.md(markdown_table(result, 15)),
+        "csv": dg.MetadataValue.path(str(csv)),
+        "sql": _sql(query.sql_name),
+    }
+    if result.rows:
+        chart = bar_chart(result)
+        metadata["chart"] = dg.MetadataValue.md(f"![{query.title}]({chart})")
+    return metadata
+
+
+def _sql(name: str) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"```sql\n{sql_file(name).read_text(encoding='utf-8')}\n```")

@@ -1,0 +1,43 @@
+"""The asset `sessions`: what happened, session by session, rebuilt from the stored events of a day.
+
+Lives here: its Dagster definition. Not here: the rebuilding (`reconstruction`, `cowrie_assets.cowrie.sessions`).
+"""
+
+from datetime import date
+
+import dagster as dg
+
+from cowrie_assets.assets.events import OWNERS
+from cowrie_assets.assets.reconstruction import rebuild_day
+from cowrie_assets.partitions import backfill_policy
+from cowrie_assets.progress import progress
+from cowrie_assets.resources import Warehouse
+
+
+def sessions_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        partitions_def=daily,
+        backfill_policy=backfill_policy(),
+        deps=["events"],
+        group_name="sessions",
+        kinds={"postgres"},
+        owners=OWNERS,
+        description=(
+            "One row a session that began on the day (UTC), however far it runs, with its logins, commands, files, "
+            "SSH keys and forwarding requests in tables of their own. Rebuilt from the stored events and replaced as a "
+            "whole in one transaction, so running a day twice changes nothing."
+        ),
+    )
+    def sessions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> None:
+        """Rebuild each day of the run; each commits alone."""
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with warehouse.connect() as connection, progress(warehouse.state, "sessions", "days", len(days)) as reporter:
+            for number, day in enumerate(days, 1):
+                rebuilt = rebuild_day(connection, day)
+                context.add_asset_metadata(
+                    {table.replace("_", " "): rows for table, rows in rebuilt.rows.items()},
+                    partition_key=day.isoformat(),
+                )
+                reporter.update(number, day.isoformat())
+
+    return sessions

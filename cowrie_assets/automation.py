@@ -1,0 +1,34 @@
+"""Jobs. Schedules and sensors come later.
+
+Lives here: what runs together. Not here: the assets.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+# What runs before, between and after the daily assets; the command line runs these phases over any set of days.
+INGEST = ("events",)
+SESSIONS = ("sessions",)
+INVENTORY = ("asn_inventory", "ip_inventory")
+SNAPSHOTS = ("session_snapshots",)
+ANSWERS = ("session_summaries", "geographic_distribution", "asn_infrastructure", "infrastructure_report")
+
+INGEST_JOB = "ingest"
+DAILY_JOB = "daily"
+
+
+def jobs(daily: dg.DailyPartitionsDefinition) -> list[dg.JobDefinition]:
+    return [
+        dg.define_asset_job(
+            INGEST_JOB,
+            selection=dg.AssetSelection.assets(*INGEST),
+            description="Load what is new in the logs. It says which days changed; run the daily job over them.",
+        ),
+        dg.define_asset_job(
+            DAILY_JOB,
+            selection=dg.AssetSelection.assets(*SESSIONS, *INVENTORY, *SNAPSHOTS, *ANSWERS),
+            partitions_def=daily,
+            description="From stored events to answers, for a day or a range of days.",
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Asset checks: each says what it found, and what to do where it fails."""

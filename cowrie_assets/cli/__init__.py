@@ -1,0 +1,155 @@
+"""The command line.
+
+Lives here: the commands and their exit codes (0 done, 1 failed, 2 wrong use). Not here: what they do (`launch`, `show`,
+`doctor`, and the rooms below).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cowrie_assets.assets.ingestion import NothingToLoad
+from cowrie_assets.settings import Settings, SettingsError
+from cowrie_assets.upstreams.geoip import GeoFileError
+from cowrie_assets.warehouse.database import Database, WarehouseError
+from cowrie_assets.warehouse.embedded import EmbeddedServerError
+
+app = typer.Typer(
+    name="cowrie-assets",
+    help="Cowrie honeypot logs to trustworthy infrastructure intelligence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Sandbox = Annotated[bool, typer.Option("--sandbox", help="The demo's warehouse instead of the live one.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log as well.")]
+
+# The sample's days are fixed, so that a second demo finds nothing new.
+DEMO_LAST_DAY = date(2025, 9, 12)
+
+
+def main() -> None:
+    """Run a command; what goes wrong for a known reason is said in a sentence, without a traceback."""
+    try:
+        app()
+    except (SettingsError, WarehouseError, EmbeddedServerError, NothingToLoad, GeoFileError) as error:
+        errors.print(f"cowrie-assets: {error}", style="bold red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("cowrie-assets: stopped; run it again to go on where it was", markup=False)
+        sys.exit(130)
+
+
+@app.command()
+def demo(verbose: Verbose = False) -> None:
+    """Run the whole job in the sandbox, on sample traffic that is generated first."""
+    from cowrie_assets.cli.launch import run_pipeline
+    from cowrie_assets.cli.show import show_outcome
+    from cowrie_assets.sandbox.geofiles import write_geo_files
+    from cowrie_assets.sandbox.traffic import write_sample_logs
+
+    settings = _settings(sandbox=True)
+    console.rule("SANDBOX: invented traffic, invented networks")
+    console.print("Generating sample traffic: 4 days, 2 sensors …")
+    write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY)
+    write_geo_files(settings.home / "geoip", DEMO_LAST_DAY)
+    outcome = run_pipeline(_settings(sandbox=True), console, minimum_sessions=1, verbose=verbose)
+    show_outcome(console, outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def run(
+    logs: Annotated[
+        list[Path] | None, typer.Option(help="Folder with Cowrie JSON logs; may be repeated. Remembered for the UI.")
+    ] = None,
+    minimum_sessions: Annotated[
+        int, typer.Option(help="Leave countries and networks with fewer sessions out of queries 11 and 12.", min=1)
+    ] = 1,
+    verbose: Verbose = False,
+) -> None:
+    """Load your logs and answer the infrastructure queries. Run it again whenever there are new logs."""
+    from cowrie_assets.cli.launch import run_pipeline
+    from cowrie_assets.cli.show import show_outcome
+
+    settings = _settings()
+    folders = tuple(folder.expanduser().absolute() for folder in logs or ())
+    if folders:
+        # The UI and later runs see every folder that was ever loaded; this run looks into the named ones.
+        settings = replace(settings, log_folders=folders)
+    outcome = run_pipeline(settings, console, minimum_sessions=minimum_sessions, verbose=verbose)
+    settings.remember_log_folders(folders)
+    show_outcome(console, outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def up(sandbox: Sandbox = False, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
+    """Open the Dagster UI on 127.0.0.1 over the same state; Ctrl-C ends it."""
+    from cowrie_assets.cli.launch import serve_ui
+
+    raise typer.Exit(serve_ui(_settings(sandbox=sandbox), console, port))
+
+
+@app.command()
+def stop(sandbox: Sandbox = False) -> None:
+    """Stop the embedded database, also under those who still use it (it stops by itself when the last one leaves)."""
+    database = _database(_settings(sandbox=sandbox))
+    if database.embedded is None:
+        console.print(f"{database.described} is not ours to stop.", markup=False)
+    elif database.embedded.stop(force=True):
+        console.print("Stopped.")
+    else:
+        console.print("It was not running.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context, sandbox: Sandbox = False) -> None:
+    """Open the warehouse with psql; what follows `--` goes to psql."""
+    from cowrie_assets.cli.launch import open_psql
+
+    raise typer.Exit(open_psql(_database(_settings(sandbox=sandbox)), context.args))
+
+
+@app.command()
+def session(session_id: Annotated[str, typer.Argument(help="Cowrie's session id.")], sandbox: Sandbox = False) -> None:
+    """Print a session's stored events, one line each, with control characters made visible."""
+    from cowrie_assets.cli.show import show_session
+
+    database = _database(_settings(sandbox=sandbox))
+    with database.hold(), database.connect() as connection:
+        found = show_session(console, connection, session_id)
+    if not found:
+        errors.print(f"cowrie-assets: no session {session_id!r}", markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(sandbox: Sandbox = False) -> None:
+    """Look at everything the system needs, and say for each what is wrong and how to mend it."""
+    from cowrie_assets.cli.doctor import examine
+    from cowrie_assets.cli.show import show_findings
+
+    findings = examine(_settings(sandbox=sandbox))
+    show_findings(console, findings)
+    raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)
+
+
+def _settings(*, sandbox: bool = False) -> Settings:
+    environment = dict(os.environ) | ({"COWRIE_MODE": "sandbox"} if sandbox else {})
+    return Settings.from_environment(environment)
+
+
+def _database(settings: Settings) -> Database:
+    return Database(settings.home, settings.mode, settings.database_url)

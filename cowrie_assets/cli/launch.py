@@ -1,0 +1,294 @@
+"""Running the Dagster job from the command line, phase by phase, and serving its UI.
+
+Lives here: Dagster's home, runs in this process with their progress, the UI's process. Not here: printing results
+(`show`), what the assets do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cowrie_assets import automation
+from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
+from cowrie_assets.assets.reconstruction import days_due
+from cowrie_assets.definitions import build_definitions
+from cowrie_assets.partitions import ranges
+from cowrie_assets.progress import read_statuses
+from cowrie_assets.settings import Settings
+from cowrie_assets.warehouse.database import Database
+
+_EDITED_MARK = "# as shipped: "
+_PROCESS_TAG = "cowrie/process"
+
+
+@dataclass
+class Outcome:
+    """What a pipeline run came to. `checks` has the newest evaluation of each (asset, check, partition)."""
+
+    settings: Settings
+    database: Database
+    failed_steps: list[str] = field(default_factory=list)
+    checks: dict[tuple[str, str, str | None], dg.AssetCheckEvaluation] = field(default_factory=dict)
+    ingested: Mapping[str, Any] = field(default_factory=dict)
+    days: int = 0
+    minimum_sessions: int = 1
+
+    @property
+    def exit_code(self) -> int:
+        errors = (check for check in self.checks.values() if not check.passed)
+        failed = any(check.severity == dg.AssetCheckSeverity.ERROR for check in errors)
+        return 1 if self.failed_steps or failed else 0
+
+
+def run_pipeline(settings: Settings, console: Console, *, minimum_sessions: int, verbose: bool = False) -> Outcome:
+    """Ingest, then bring every day that is due and every answer up to date. Each phase is a Dagster run.
+
+    Raises:
+        NothingToLoad, WarehouseError, GeoFileError: the reason why nothing could be done, in words.
+    """
+    prepare_dagster_home(settings)
+    database = Database(settings.home, settings.mode, settings.database_url)
+    outcome = Outcome(settings, database, minimum_sessions=minimum_sessions)
+    with ExitStack() as stack:
+        stack.enter_context(database.hold())
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        _end_dead_runs(instance)
+        stack.enter_context(_display(console, settings))
+        runner = _Runner(settings, instance, outcome, verbose)
+        runner.run(automation.INGEST_JOB, automation.INGEST)
+        # The first day may have moved: definitions are cheap, and the partitions follow from the state folder.
+        runner = _Runner(settings, instance, outcome, verbose)
+        runner.run_days(automation.SESSIONS)
+        runner.run(automation.DAILY_JOB, automation.INVENTORY)
+        runner.run_days(automation.SNAPSHOTS)
+        runner.run(automation.DAILY_JOB, automation.ANSWERS, _query_config(minimum_sessions))
+        for key, evaluation in _stored_checks(runner.definitions, instance):
+            outcome.checks.setdefault(key, evaluation)
+    return outcome
+
+
+class _Runner:
+    """Runs parts of the jobs in this process, on the same instance that the UI shows."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, outcome: Outcome, verbose: bool) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._outcome = outcome
+        self._level = "INFO" if verbose else "CRITICAL"
+        self.definitions = build_definitions(settings=settings)
+
+    def run_days(self, assets: tuple[str, ...]) -> None:
+        """Run a daily asset over all its due days, in as few runs as their gaps allow."""
+        if self._outcome.failed_steps:
+            return
+        with self._outcome.database.connect() as connection:
+            days = partition_days(days_due(connection, assets[0]), self._settings.start_date)
+        self._outcome.days = max(self._outcome.days, len(days))
+        for first, last in ranges(days):
+            self.run(automation.DAILY_JOB, assets, tags=_range_tags(first, last))
+
+    def run(
+        self,
+        job: str,
+        assets: Iterable[str],
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        if self._outcome.failed_steps:
+            return
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            instance=self._instance,
+            run_config={"ops": config or {}, "loggers": {"console": {"config": {"log_level": self._level}}}},
+            tags={_PROCESS_TAG: _this_process(), **(tags or {})},
+            raise_on_error=False,
+        )
+        for evaluation in result.get_asset_check_evaluations():
+            self._outcome.checks[_check_key(evaluation)] = evaluation
+        for event in result.all_events:
+            if event.is_step_materialization and event.asset_key == dg.AssetKey("events"):
+                metadata = event.step_materialization_data.materialization.metadata
+                self._outcome.ingested = {key: value.value for key, value in metadata.items()}
+            if event.is_step_failure and event.step_key is not None:
+                self._fail(event)
+
+    def _fail(self, event: dg.DagsterEvent) -> None:
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        kind, message = (error.cls_name, error.message) if error is not None else ("", "")
+        message = message.partition(": ")[2].strip() or message.strip()
+        if kind == NothingToLoad.__name__:
+            raise NothingToLoad(message)
+        self._outcome.failed_steps.append(f"{event.step_key}: {kind}: {message}")
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """Dagster's home below the state folder, with the shipped dagster.yaml unless the operator edited it there."""
+    home = settings.state.dagster
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(home)
+    # Resources that run elsewhere (the UI's code server) read the same settings.
+    os.environ["COWRIE_HOME"] = str(settings.home.parent if settings.mode == "sandbox" else settings.home)
+    os.environ["COWRIE_MODE"] = settings.mode
+    shipped = _shipped("dagster.yaml").read_text(encoding="utf-8")
+    target = home / "dagster.yaml"
+    if not target.exists() or _is_as_shipped(target.read_text(encoding="utf-8")):
+        text = f"{_EDITED_MARK}{sha256(shipped.encode()).hexdigest()}\n{shipped}"
+        settings.state.write(target, text)
+    return home
+
+
+def serve_ui(settings: Settings, console: Console, port: int) -> int:
+    """Run `dagster dev` on 127.0.0.1 until it ends; the embedded database stays up for as long."""
+    home = prepare_dagster_home(settings)
+    database = Database(settings.home, settings.mode, settings.database_url)
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+    with database.hold():
+        if settings.mode == "sandbox":
+            console.rule("SANDBOX")
+        console.print(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
+        process = subprocess.Popen([*command, "-w", str(_shipped("workspace.yaml"))], cwd=home)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return process.wait()
+
+
+def open_psql(database: Database, arguments: list[str]) -> int:
+    """psql on the warehouse: the one that the embedded server brings, also for an external database."""
+    from cowrie_assets.warehouse.embedded import EmbeddedServer
+
+    with database.hold():
+        binary = EmbeddedServer(Path("/")).binary("psql")
+        # The address goes by the environment: a password in an argument is seen by everyone who lists processes.
+        environment = {**os.environ, **_libpq_environment(database.url), "PGOPTIONS": "-c TimeZone=UTC"}
+        process = subprocess.Popen([str(binary), *arguments], env=environment)
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # psql's own: it cancels a query
+                continue
+
+
+def _libpq_environment(url: str) -> dict[str, str]:
+    from psycopg import conninfo
+    from psycopg.conninfo import make_conninfo
+
+    names = {"dbname": "PGDATABASE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "hostaddr": "PGHOSTADDR"}
+    known = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"} | names
+    parts = conninfo.conninfo_to_dict(make_conninfo(url))
+    return {known[key]: str(value) for key, value in parts.items() if key in known}
+
+
+def _shipped(name: str) -> Path:
+    """A file of the project's top folder: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).parents[1]
+    return package.parent / name if (package.parent / name).exists() else package / name
+
+
+def _is_as_shipped(text: str) -> bool:
+    first, _, rest = text.partition("\n")
+    return first == _EDITED_MARK + sha256(rest.encode()).hexdigest()
+
+
+def _range_tags(first: date, last: date) -> dict[str, str]:
+    if first == last:
+        return {"dagster/partition": first.isoformat()}
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+
+
+def _query_config(minimum_sessions: int) -> dict[str, Any]:
+    queries = ("geographic_distribution", "asn_infrastructure")
+    return {name: {"config": {"minimum_sessions": minimum_sessions}} for name in queries}
+
+
+def _check_key(evaluation: dg.AssetCheckEvaluation) -> tuple[str, str, str | None]:
+    return evaluation.asset_key.to_user_string(), evaluation.check_name, evaluation.partition
+
+
+def _stored_checks(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> Iterator[tuple[tuple[str, str, str | None], dg.AssetCheckEvaluation]]:
+    """Evaluations of earlier runs, newest first: days that are not due keep the state they have."""
+    for checks in definitions.asset_checks or ():
+        for key in checks.check_keys:
+            for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=10_000):
+                evaluation = record.evaluation
+                if evaluation is not None:
+                    yield _check_key(evaluation), evaluation
+
+
+def _this_process() -> str:
+    return f"{os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Runs of a command that was killed hold their place in the pool for ever, unless somebody ends them."""
+    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+        tag = run.tags.get(_PROCESS_TAG)
+        if tag is None or _is_alive(tag):
+            continue
+        instance.report_run_failed(run, "its process is gone: run it again, it goes on where it was")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _is_alive(tag: str) -> bool:
+    pid, _, started = tag.partition(" ")
+    try:
+        process = psutil.Process(int(pid))
+        return f"{process.create_time():.2f}" == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def _display(console: Console, settings: Settings) -> Iterator[None]:
+    """Show the phases' status files as they change; on no terminal, a line when a phase ends."""
+    for path in settings.state.status.glob("*.json") if settings.state.status.exists() else ():
+        path.unlink(missing_ok=True)
+    ended = threading.Event()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=console, transient=True) as bars:
+        thread = threading.Thread(target=_follow, args=(bars, settings, ended), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _follow(bars: Progress, settings: Settings, ended: threading.Event) -> None:
+    tasks: dict[str, Any] = {}
+    while not ended.wait(0.2):
+        for status in read_statuses(settings.state.status):
+            if status.phase not in tasks:
+                tasks[status.phase] = bars.add_task(f"{status.phase} ({status.unit})", total=status.total, note="")
+            total = status.done if status.finished and status.total is None else status.total
+            bars.update(tasks[status.phase], completed=status.done, total=total, note=status.note[:60])

@@ -1,0 +1,1 @@
+"""Cowrie's own language: log files, events, sessions. Pure Python: no Dagster, no database."""

@@ -1,0 +1,239 @@
+"""What the operator sets: environment variables and `sensors.toml`, read once, into one frozen value.
+
+Lives here: the fixed `COWRIE_*` names, where the state folder's parts lie, which folder belongs to which sensor.
+Not here: opening anything. Reading settings never touches a database or the network, so definitions can load anywhere.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+Mode = Literal["sandbox", "live"]
+
+DEFAULT_START = date(2024, 11, 1)
+UNNAMED_SENSOR = "unnamed"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used. The message names the setting and the cure."""
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One `[[sensor]]` of `sensors.toml`. `reported` holds shell patterns of the events' own `sensor` field."""
+
+    name: str
+    logs: Path | None = None
+    reported: tuple[str, ...] = ()
+    own_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything an operator can set. `home` is the state folder of the mode: the sandbox has its own inside."""
+
+    home: Path
+    mode: Mode = "live"
+    database_url: str | None = None
+    log_folders: tuple[Path, ...] = ()
+    config: Path | None = None
+    sensors: tuple[Sensor, ...] = ()
+    geoip_city: Path | None = None
+    geoip_asn: Path | None = None
+    start_date: date | None = None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment and, where `COWRIE_CONFIG` names one, `sensors.toml`.
+
+        Raises:
+            SettingsError: a value cannot be read; the message names it.
+        """
+        env = os.environ if environ is None else environ
+        mode = env.get("COWRIE_MODE", "live")
+        if mode not in ("live", "sandbox"):
+            raise SettingsError(f"COWRIE_MODE is {mode!r}: set it to 'live' or 'sandbox', or leave it unset (live)")
+        root = Path(env.get("COWRIE_HOME") or "var").expanduser().absolute()
+        start = env.get("COWRIE_START_DATE")
+        if mode == "sandbox":
+            # Invented answers must never reach a real database: the sandbox ignores every address of live state.
+            sandbox = root / "sandbox"
+            return cls(
+                home=sandbox,
+                mode="sandbox",
+                log_folders=(sandbox / "logs",),
+                geoip_city=_existing(sandbox / "geoip" / "city.mmdb"),
+                geoip_asn=_existing(sandbox / "geoip" / "asn.mmdb"),
+                start_date=_day(start),
+            )
+        sensors = read_sensors(env.get("COWRIE_CONFIG"))
+        folders = tuple(s.logs for s in sensors if s.logs is not None)
+        settings = cls(
+            home=root,
+            database_url=env.get("COWRIE_DATABASE_URL") or None,
+            log_folders=folders,
+            config=_path(env.get("COWRIE_CONFIG")),
+            sensors=sensors,
+            geoip_city=_path(env.get("COWRIE_GEOIP_CITY")),
+            geoip_asn=_path(env.get("COWRIE_GEOIP_ASN")),
+            start_date=_day(start),
+        )
+        return settings if folders else replace(settings, log_folders=settings.remembered_log_folders())
+
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.home)
+
+    @property
+    def first_day(self) -> date:
+        """First partition: `COWRIE_START_DATE`, else the earliest event ever seen, else 2024-11-01."""
+        return self.start_date or self.state.earliest_day() or DEFAULT_START
+
+    def remembered_log_folders(self) -> tuple[Path, ...]:
+        """The folders of earlier `run LOGS=…`, so that the UI materializes the same logs later."""
+        try:
+            lines = self.state.log_folders.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return ()
+        return tuple(Path(line) for line in lines if line)
+
+    def remember_log_folders(self, folders: tuple[Path, ...]) -> None:
+        known = list(dict.fromkeys([*self.remembered_log_folders(), *folders]))
+        self.state.write(self.state.log_folders, "".join(f"{folder}\n" for folder in known))
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The parts of `COWRIE_HOME`."""
+
+    home: Path
+
+    @property
+    def dagster(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def status(self) -> Path:
+        return self.home / "status"
+
+    @property
+    def log_folders(self) -> Path:
+        return self.home / "log_folders.txt"
+
+    @property
+    def start_date(self) -> Path:
+        return self.home / "start_date.txt"
+
+    def earliest_day(self) -> date | None:
+        try:
+            return date.fromisoformat(self.start_date.read_text(encoding="ascii").strip())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def save_earliest_day(self, day: date) -> bool:
+        """Keep the earliest day ever seen; True when it moved, and with it the first partition."""
+        known = self.earliest_day()
+        if known is not None and known <= day:
+            return False
+        self.write(self.start_date, f"{day}\n")
+        return True
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a small file at once: a reader sees the old or the new text, never a part."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}.new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+
+
+class SensorNames:
+    """Which sensor an event belongs to (design: the configured name that matches, else the event's own field)."""
+
+    def __init__(self, sensors: tuple[Sensor, ...] = ()) -> None:
+        self._by_folder = [(s.logs.resolve(), s.name) for s in sensors if s.logs is not None]
+        self._patterns = [(pattern, s.name) for s in sensors for pattern in s.reported]
+        self._known: dict[str, str] = {}
+
+    def of_file(self, path: Path) -> str | None:
+        """The sensor whose `logs` folder holds this file, the deepest where several do."""
+        resolved = path.resolve()
+        owners = [(len(f.parts), name) for f, name in self._by_folder if resolved == f or f in resolved.parents]
+        return max(owners)[1] if owners else None
+
+    def of_reported(self, reported: str) -> str:
+        name = self._known.get(reported)
+        if name is None:
+            name = next((n for pattern, n in self._patterns if fnmatch.fnmatchcase(reported, pattern)), reported)
+            self._known[reported] = name
+        return name
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _day(value: str | None) -> date | None:
+    if not value:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise SettingsError(f"COWRIE_START_DATE is {value!r}: write it as YYYY-MM-DD") from error
+
+
+def read_sensors(config: str | None) -> tuple[Sensor, ...]:
+    """The `[[sensor]]` tables of a `sensors.toml`, none where there is no file.
+
+    Raises:
+        SettingsError: the file is missing or not of that form.
+    """
+    if not config:
+        return ()
+    path = Path(config).expanduser().absolute()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"COWRIE_CONFIG names {path}, which does not exist: copy sensors.example.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    tables = content.get("sensor", [])
+    if not isinstance(tables, list):
+        raise SettingsError(f"{path}: write each sensor as a [[sensor]] table (two brackets)")
+    return tuple(_sensor(path, table) for table in tables)
+
+
+def _sensor(config: Path, table: dict[str, Any]) -> Sensor:
+    name = table.get("name")
+    if not isinstance(name, str) or not name:
+        raise SettingsError(f"{config}: a [[sensor]] has no name")
+    unknown = set(table) - {"name", "logs", "reported", "own_addresses"}
+    if unknown:
+        raise SettingsError(f"{config}: sensor {name!r} has unknown settings: {', '.join(sorted(unknown))}")
+    logs = table.get("logs")
+    if logs is not None and not isinstance(logs, str):
+        raise SettingsError(f"{config}: sensor {name!r}: logs is one folder, as a string")
+    # A relative folder is meant as seen from the file that names it.
+    folder = (config.parent / Path(logs).expanduser()).absolute() if logs else None
+    return Sensor(name, folder, _strings(config, table, "reported"), _strings(config, table, "own_addresses"))
+
+
+def _strings(config: Path, table: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise SettingsError(f"{config}: sensor {table['name']!r}: {key} is a list of strings")
+    return tuple(value)

@@ -1,0 +1,292 @@
+"""The store of events: compressed chunks of raw lines, append-only, each event once.
+
+Lives here: adding what is new, reading a day's sessions back, which days an addition touches. Not here: where lines
+come from (`cowrie_assets.assets.ingestion`), what events mean (`cowrie_assets.cowrie.sessions`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import orjson
+import psycopg
+import zstandard
+from psycopg.rows import TupleRow
+
+from cowrie_assets.cowrie.events import DIGEST_BYTES, event_instant, load_event
+from cowrie_assets.cowrie.sessions import StoredEvent, continues
+from cowrie_assets.warehouse.copy_text import storable
+
+Connection = psycopg.Connection[TupleRow]
+Spans = dict[str, tuple[str, str]]  # session id -> first and last instant
+DAY = timedelta(days=1)
+# A day is rebuilt in parts, by session, once its lines are more than this: memory follows the part, not the day.
+PART_BYTES = 256 << 20
+
+
+class NewEvent(NamedTuple):
+    """An event on its way into the store; `file` is the caller's number for the file that it came from."""
+
+    line: bytes
+    digest: bytes
+    session_id: str | None
+    instant: str
+    file: int
+
+
+@dataclass
+class Added:
+    """What one addition changed: new events by file, and the days whose sessions are not what they were."""
+
+    events_by_file: Counter[int] = field(default_factory=Counter)
+    changed_days: set[date] = field(default_factory=set)
+
+
+def add_events(connection: Connection, sensor: str, events_by_day: dict[date, list[NewEvent]]) -> Added:
+    """Append the events that the store does not have yet, one chunk a day. The caller holds the transaction."""
+    added = Added()
+    before = _SpanReader(connection, sensor)
+    additions: dict[date, Spans] = {}
+    for day in sorted(events_by_day):
+        known = _digests(connection, day, sensor)
+        fresh = []
+        for event in events_by_day[day]:
+            if event.digest not in known:
+                known.add(event.digest)
+                fresh.append(event)
+        if not fresh:
+            continue
+        before.load(day)  # before this addition is written
+        added.events_by_file.update(event.file for event in fresh)
+        additions[day] = _spans_of(fresh)
+        _insert_chunk(connection, day, sensor, fresh, additions[day])
+    for day, spans in additions.items():
+        for session_id in spans:
+            added.changed_days.update(_changed_days(before, additions, day, session_id))
+    return added
+
+
+def day_revision(connection: Connection, day: date) -> int:
+    row = connection.execute("SELECT revision FROM event_days WHERE day = %s", (day,)).fetchone()
+    return row[0] if row else 0
+
+
+def sensors_of_day(connection: Connection, day: date) -> list[str]:
+    rows = connection.execute("SELECT DISTINCT sensor FROM event_chunks WHERE day = %s ORDER BY sensor", (day,))
+    return [sensor for (sensor,) in rows]
+
+
+def sessions_starting(connection: Connection, day: date, sensor: str) -> Iterator[tuple[str, list[StoredEvent]]]:
+    """Each session of the sensor that begins on this day, with all its events, however far it runs."""
+    reader = _SpanReader(connection, sensor)
+    starting = {
+        session_id
+        for session_id, (first, _) in reader.load(day).items()
+        if not reader.links(day - DAY, session_id, first)
+    }
+    row = connection.execute(
+        "SELECT sum(raw_bytes) FROM event_chunks WHERE day = %s AND sensor = %s", (day, sensor)
+    ).fetchone()
+    parts = 1 + int(row[0] or 0) // PART_BYTES if row else 1
+    for part in range(parts):
+        wanted = (
+            {s for s in starting if crc32(s.encode("utf-8", "surrogatepass")) % parts == part}
+            if parts > 1
+            else starting
+        )
+        events: dict[str, list[StoredEvent]] = {}
+        _collect(connection, day, sensor, wanted, events)
+        following, running = day, wanted
+        while running := {s for s in running if reader.links_on(following, s)}:
+            following += DAY
+            _collect(connection, following, sensor, running, events)
+        yield from events.items()
+
+
+def session_days(connection: Connection, session_id: str) -> Iterator[tuple[str, date]]:
+    """Every (sensor, day) with an event of a session id, in order."""
+    rows = connection.execute("SELECT sensor, day, spans FROM event_chunks ORDER BY sensor, day, sequence").fetchall()
+    found = {(sensor, day) for sensor, day, spans in rows if session_id in unpack_spans(spans)}
+    yield from sorted(found)
+
+
+def session_events(connection: Connection, sensor: str, day: date, session_id: str) -> list[StoredEvent]:
+    events: dict[str, list[StoredEvent]] = {}
+    _collect(connection, day, sensor, {session_id}, events)
+    return sorted(events.get(session_id, []), key=lambda event: event[:2])
+
+
+def stored_lines(connection: Connection) -> Iterator[tuple[str, bytes, bytes]]:
+    """Every stored event as (sensor, digest, raw line), chunk by chunk; for tests and checks of the store itself."""
+    with connection.transaction(), connection.cursor(name="stored_lines") as cursor:
+        cursor.itersize = 1
+        cursor.execute("SELECT sensor, digests, payload FROM event_chunks ORDER BY day, sensor, sequence")
+        for sensor, digests, payload in cursor:
+            for position, line in enumerate(_lines(payload)):
+                yield sensor, digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES], line
+
+
+def unpack_spans(packed: bytes) -> Spans:
+    spans: Spans = orjson.loads(zstandard.decompress(packed))
+    return spans
+
+
+class _SpanReader:
+    """The spans of one sensor's days, as they were when each was first asked for."""
+
+    def __init__(self, connection: Connection, sensor: str) -> None:
+        self._connection = connection
+        self._sensor = sensor
+        self._days: dict[date, Spans] = {}
+
+    def load(self, day: date) -> Spans:
+        spans = self._days.get(day)
+        if spans is None:
+            spans = {}
+            rows = self._connection.execute(
+                "SELECT spans FROM event_chunks WHERE day = %s AND sensor = %s", (day, self._sensor)
+            )
+            for (packed,) in rows:
+                _merge(spans, unpack_spans(packed))
+            self._days[day] = spans
+        return spans
+
+    def links(self, day: date, session_id: str, first: str) -> bool:
+        """Whether the session's events of a day go on at `first`, on the following day."""
+        earlier = self.load(day).get(session_id)
+        return earlier is not None and continues(earlier[1], first)
+
+    def links_on(self, day: date, session_id: str) -> bool:
+        later = self.load(day + DAY).get(session_id)
+        return later is not None and self.links(day, session_id, later[0])
+
+
+class _AfterReader:
+    """The same days with the additions in place."""
+
+    def __init__(self, before: _SpanReader, additions: dict[date, Spans]) -> None:
+        self._before = before
+        self._additions = additions
+
+    def get(self, day: date, session_id: str) -> tuple[str, str] | None:
+        old = self._before.load(day).get(session_id)
+        new = self._additions.get(day, {}).get(session_id)
+        if old is None or new is None:
+            return new or old
+        return min(old[0], new[0]), max(old[1], new[1])
+
+
+def _changed_days(before: _SpanReader, additions: dict[date, Spans], day: date, session_id: str) -> Iterator[date]:
+    """The start of the session that an addition belongs to now, and every start inside it that is none any more.
+
+    Events of one id on one UTC day are never more than 24 h apart, so a session is a chain of consecutive days.
+    """
+    after = _AfterReader(before, additions)
+
+    def linked(earlier: date, get: Callable[[date, str], tuple[str, str] | None]) -> bool:
+        left, right = get(earlier, session_id), get(earlier + DAY, session_id)
+        return left is not None and right is not None and continues(left[1], right[0])
+
+    start = day
+    while linked(start - DAY, after.get):
+        start -= DAY
+    yield start
+    following = start
+    while linked(following, after.get):
+        following += DAY
+        if session_id in before.load(following) and not linked(following - DAY, lambda d, s: before.load(d).get(s)):
+            yield following
+
+
+def _digests(connection: Connection, day: date, sensor: str) -> set[bytes]:
+    known: set[bytes] = set()
+    for (digests,) in connection.execute(
+        "SELECT digests FROM event_chunks WHERE day = %s AND sensor = %s", (day, sensor), binary=True
+    ):
+        known.update(digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))
+    return known
+
+
+def _spans_of(events: Iterable[NewEvent]) -> Spans:
+    spans: Spans = {}
+    for event in events:
+        session_id, instant = event.session_id, event.instant
+        if session_id is None:
+            continue
+        span = spans.get(session_id)
+        if span is None:
+            spans[session_id] = (instant, instant)
+        elif instant > span[1]:
+            spans[session_id] = (span[0], instant)
+        elif instant < span[0]:
+            spans[session_id] = (instant, span[1])
+    return spans
+
+
+def _merge(into: Spans, spans: Spans) -> None:
+    for session_id, (first, last) in spans.items():
+        known = into.get(session_id)
+        into[session_id] = (first, last) if known is None else (min(first, known[0]), max(last, known[1]))
+
+
+def _insert_chunk(connection: Connection, day: date, sensor: str, events: list[NewEvent], spans: Spans) -> None:
+    lines = b"\n".join([event.line for event in events])
+    connection.execute(
+        """
+        INSERT INTO event_chunks (day, sensor, sequence, event_count, raw_bytes, digests, spans, payload)
+        SELECT %s, %s, coalesce(max(sequence), 0) + 1, %s, %s, %b, %b, %b
+        FROM event_chunks WHERE day = %s AND sensor = %s
+        """,
+        (
+            day,
+            sensor,
+            len(events),
+            len(lines),
+            b"".join([event.digest for event in events]),
+            zstandard.compress(orjson.dumps(spans), 1),
+            zstandard.compress(lines, 3),
+            day,
+            sensor,
+        ),
+    )
+
+
+def _lines(payload: bytes) -> list[bytes]:
+    return zstandard.decompress(payload).split(b"\n")
+
+
+def _collect(
+    connection: Connection, day: date, sensor: str, wanted: set[str], events: dict[str, list[StoredEvent]]
+) -> None:
+    """Add the wanted sessions' events of a day. A chunk that holds none of them is not unpacked."""
+    rows = connection.execute(
+        "SELECT digests, spans, payload FROM event_chunks WHERE day = %s AND sensor = %s ORDER BY sequence",
+        (day, sensor),
+        binary=True,
+    ).fetchall()
+    for digests, spans, payload in rows:
+        if wanted.isdisjoint(unpack_spans(spans)):
+            continue
+        for position, line in enumerate(_lines(payload)):
+            value: dict[str, Any] = load_event(line)
+            session_id = session_id_of(value)
+            if session_id in wanted:
+                start = position * DIGEST_BYTES
+                stored = (event_instant(value), digests[start : start + DIGEST_BYTES], value)
+                events.setdefault(session_id, []).append(stored)
+
+
+def session_id_of(value: dict[str, Any]) -> str | None:
+    """The session that an event belongs to; None for the few events that belong to none.
+
+    Cowrie's ids have 8 to 32 hex digits. Over 128 characters it is none of hers, and would not fit an index.
+    """
+    session_id = value.get("session")
+    if not isinstance(session_id, str) or not 0 < len(session_id) <= 128:
+        return None
+    return session_id if session_id.isalnum() else storable(session_id)

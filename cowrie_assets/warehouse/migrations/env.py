@@ -1,0 +1,29 @@
+"""Alembic's entry. Views are dropped before a migration and made again after it: tables could not change below them."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from cowrie_assets.warehouse.tables import metadata
+from cowrie_assets.warehouse.views import VIEWS, view_statement
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL search_path = public"))
+        for view in reversed(VIEWS):
+            connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
+        context.run_migrations()
+        exists = connection.execute(text("SELECT to_regclass('public.session_snapshots') IS NOT NULL")).scalar_one()
+        for view in VIEWS if exists else ():
+            connection.exec_driver_sql(view_statement(view))
+
+
+engine = create_engine(context.config.attributes["url"], poolclass=NullPool)
+with engine.connect() as opened:
+    _migrate(opened)
+    opened.commit()
+engine.dispose()

@@ -1,0 +1,35 @@
+"""What a warehouse holds, in a form that two of them can be compared by."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cowrie_assets.warehouse.event_chunks import Connection, stored_lines
+from cowrie_assets.warehouse.session_rows import SESSION_TABLES
+
+# Rows that follow from the logs alone, whatever the files are called and in whatever order they came.
+DEAD_LETTERS = "SELECT sha256, length, content FROM dead_letter_events"
+
+
+def digest(connection: Connection, query: str) -> str:
+    """A hash over the sorted rows of a query."""
+    rows = sorted(repr(row) for row in connection.execute(query.encode()))
+    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def log_digests(connection: Connection) -> dict[str, str]:
+    """Hashes of all that promise P5 says is the same: events, sessions with their details, dead letters."""
+    events = sorted(f"{sensor} {identity.hex()}" for sensor, identity, _ in stored_lines(connection))
+    return {
+        "events": hashlib.sha256("\n".join(events).encode()).hexdigest(),
+        "dead letters": digest(connection, DEAD_LETTERS),
+        **{table: digest(connection, f"SELECT * FROM {table}") for table in SESSION_TABLES},
+    }
+
+
+def all_digests(connection: Connection) -> dict[str, str]:
+    """Hashes of every table."""
+    tables = connection.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    ).fetchall()
+    return {name: digest(connection, f"SELECT * FROM {name}") for (name,) in tables}

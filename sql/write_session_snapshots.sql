@@ -1,0 +1,217 @@
+-- What was true of each source address when it attacked, for the sessions of one day (SET cowrie.day = '2025-09-10').
+--
+-- Each part (AS, country) takes the observation in force at the attack, else the last one before it, else the first one
+-- after it. A snapshot is written as a unit; a better one becomes current, and the old version stays as it was written.
+CREATE TEMPORARY TABLE fresh_snapshots ON COMMIT DROP AS
+WITH attacks AS (
+    SELECT
+        s.day,
+        s.sensor,
+        s.session_id,
+        s.source_ip,
+        s.first_event_at AS attacked_at,
+        i.is_public
+    FROM sessions AS s
+    LEFT JOIN ip_inventory AS i ON s.source_ip = i.ip_address
+    WHERE s.day = current_setting('cowrie.day')::date
+),
+
+observations AS (
+    SELECT o.*
+    FROM ip_observations AS o
+    WHERE o.address IN (SELECT attacks.source_ip FROM attacks)
+),
+
+asked AS (
+    SELECT
+        address,
+        bool_or(source = 'geoip_asn') AS for_asn,
+        bool_or(source = 'geoip_city') AS for_country
+    FROM observations
+    GROUP BY address
+),
+
+asns AS (
+    SELECT
+        address,
+        asn AS known,
+        observed_at,
+        row_number() OVER in_time = 1 AS is_first,
+        lead(observed_at, 1, 'infinity') OVER in_time AS next_observed_at,
+        lead(asn) OVER in_time AS next_known
+    FROM observations
+    WHERE asn IS NOT NULL
+    WINDOW in_time AS (PARTITION BY address ORDER BY observed_at, source)
+),
+
+countries AS (
+    SELECT
+        address,
+        country AS known,
+        observed_at,
+        row_number() OVER in_time = 1 AS is_first,
+        lead(observed_at, 1, 'infinity') OVER in_time AS next_observed_at,
+        lead(country) OVER in_time AS next_known
+    FROM observations
+    WHERE country IS NOT NULL
+    WINDOW in_time AS (PARTITION BY address ORDER BY observed_at, source)
+),
+
+-- The range of an observation ends where the next one begins, and the first one also serves all time before it: so each
+-- attack meets exactly one, by a range join, which costs a twentieth more than a plain one.
+parts AS (
+    SELECT
+        attacks.*,
+        asked.for_asn,
+        asked.for_country,
+        asns.known AS asn,
+        asns.observed_at AS asn_observed_at,
+        CASE
+            WHEN asns.known IS NULL THEN NULL
+            WHEN attacks.attacked_at < asns.observed_at THEN 'observed_after'
+            WHEN asns.next_known = asns.known THEN 'in_force'
+            ELSE 'observed_before'
+        END AS asn_basis,
+        countries.known AS country,
+        countries.observed_at AS country_observed_at,
+        CASE
+            WHEN countries.known IS NULL THEN NULL
+            WHEN attacks.attacked_at < countries.observed_at THEN 'observed_after'
+            WHEN countries.next_known = countries.known THEN 'in_force'
+            ELSE 'observed_before'
+        END AS country_basis
+    FROM attacks
+    LEFT JOIN asked ON attacks.source_ip = asked.address
+    LEFT JOIN asns
+        ON
+            attacks.source_ip = asns.address
+            AND (attacks.attacked_at >= asns.observed_at OR asns.is_first)
+            AND attacks.attacked_at < asns.next_observed_at
+    LEFT JOIN countries
+        ON
+            attacks.source_ip = countries.address
+            AND (attacks.attacked_at >= countries.observed_at OR countries.is_first)
+            AND attacks.attacked_at < countries.next_observed_at
+)
+
+SELECT
+    day,
+    sensor,
+    session_id,
+    source_ip,
+    attacked_at,
+    asn AS snapshot_asn,
+    asn_basis,
+    asn_observed_at,
+    country AS snapshot_country,
+    country_basis,
+    country_observed_at,
+    CASE
+        WHEN asn IS NOT NULL THEN NULL
+        WHEN source_ip IS NULL THEN 'no source address'
+        WHEN is_public IS NULL THEN 'not in the inventory yet'
+        WHEN NOT is_public THEN 'private address'
+        WHEN for_asn THEN 'not in geo database'
+        ELSE 'no geo database'
+    END AS asn_reason,
+    CASE
+        WHEN country IS NOT NULL THEN NULL
+        WHEN source_ip IS NULL THEN 'no source address'
+        WHEN is_public IS NULL THEN 'not in the inventory yet'
+        WHEN NOT is_public THEN 'private address'
+        WHEN for_country THEN 'not in geo database'
+        ELSE 'no geo database'
+    END AS country_reason,
+    CASE
+        WHEN 'observed_after' IN (asn_basis, country_basis) THEN 'observed_after'
+        WHEN 'observed_before' IN (asn_basis, country_basis) THEN 'observed_before'
+        WHEN 'in_force' IN (asn_basis, country_basis) THEN 'in_force'
+    END AS snapshot_basis,
+    num_nonnulls(asn, country) AS known_parts,
+    greatest(
+        greatest(attacked_at - asn_observed_at, asn_observed_at - attacked_at),
+        greatest(attacked_at - country_observed_at, country_observed_at - attacked_at)
+    ) AS lag,
+    CASE
+        WHEN
+            greatest(attacked_at - asn_observed_at, asn_observed_at - attacked_at)
+            >= coalesce(greatest(attacked_at - country_observed_at, country_observed_at - attacked_at), '0')
+            THEN asn_observed_at
+        ELSE country_observed_at
+    END AS enrichment_at
+FROM parts;
+
+-- A current snapshot gives way when its session is not what it was (late lines moved its start), or a better one is known:
+-- more parts, then the better basis, then the smaller lag. An outdated reason ("no geo database") gives way as well.
+UPDATE session_snapshots AS old
+SET is_current = false
+WHERE
+    old.day = current_setting('cowrie.day')::date
+    AND old.is_current
+    AND NOT EXISTS (
+        SELECT 1
+        FROM fresh_snapshots AS fresh
+        CROSS JOIN LATERAL (
+            SELECT
+                row(
+                    fresh.known_parts,
+                    coalesce(array_position(ARRAY['observed_after', 'observed_before', 'in_force'], fresh.snapshot_basis), 0),
+                    coalesce(old.enrichment_lag, '0') - coalesce(fresh.lag, '0')
+                ) AS new_worth,
+                row(
+                    num_nonnulls(old.snapshot_asn, old.snapshot_country),
+                    coalesce(array_position(ARRAY['observed_after', 'observed_before', 'in_force'], old.snapshot_basis), 0),
+                    '0'::interval
+                ) AS old_worth
+        ) AS compared
+        WHERE
+            fresh.sensor = old.sensor
+            AND fresh.session_id = old.session_id
+            AND fresh.attacked_at = old.attacked_at
+            AND fresh.source_ip IS NOT DISTINCT FROM old.source_ip
+            AND (
+                compared.new_worth < compared.old_worth
+                OR (
+                    compared.new_worth = compared.old_worth
+                    AND fresh.asn_reason IS NOT DISTINCT FROM old.asn_reason
+                    AND fresh.country_reason IS NOT DISTINCT FROM old.country_reason
+                )
+            )
+    );
+
+INSERT INTO session_snapshots (
+    day, sensor, session_id, version, is_current, source_ip, attacked_at,
+    snapshot_asn, asn_reason, asn_basis, asn_observed_at,
+    snapshot_country, country_reason, country_basis, country_observed_at,
+    snapshot_ip_type, ip_type_reason, snapshot_basis, enrichment_at, enrichment_lag
+)
+SELECT
+    fresh.day,
+    fresh.sensor,
+    fresh.session_id,
+    coalesce(max(old.version), 0) + 1,
+    true,
+    fresh.source_ip,
+    fresh.attacked_at,
+    fresh.snapshot_asn,
+    fresh.asn_reason,
+    fresh.asn_basis,
+    fresh.asn_observed_at,
+    fresh.snapshot_country,
+    fresh.country_reason,
+    fresh.country_basis,
+    fresh.country_observed_at,
+    NULL,
+    'no range lists yet',
+    fresh.snapshot_basis,
+    fresh.enrichment_at,
+    fresh.lag
+FROM fresh_snapshots AS fresh
+LEFT JOIN session_snapshots AS old
+    ON fresh.day = old.day AND fresh.sensor = old.sensor AND fresh.session_id = old.session_id
+GROUP BY
+    fresh.day, fresh.sensor, fresh.session_id, fresh.source_ip, fresh.attacked_at,
+    fresh.snapshot_asn, fresh.asn_reason, fresh.asn_basis, fresh.asn_observed_at,
+    fresh.snapshot_country, fresh.country_reason, fresh.country_basis, fresh.country_observed_at,
+    fresh.snapshot_basis, fresh.enrichment_at, fresh.lag
+HAVING NOT coalesce(bool_or(old.is_current), false);
