@@ -5,6 +5,9 @@ Lives here: what runs together. Not here: the assets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 
 # What runs before, between and after the daily assets; the command line runs these phases over any set of days.
@@ -18,7 +21,8 @@ INGEST_JOB = "ingest"
 DAILY_JOB = "daily"
 
 
-def jobs(daily: dg.DailyPartitionsDefinition) -> list[dg.JobDefinition]:
+def jobs(daily: dg.DailyPartitionsDefinition) -> Sequence[Any]:
+    """The asset jobs (Dagster has no public name for their type before they are resolved)."""
     return [
         dg.define_asset_job(
             INGEST_JOB,

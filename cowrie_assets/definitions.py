@@ -35,7 +35,13 @@ def build_definitions(
     daily = daily_partitions(known.first_day)
     with _known_previews():
         return dg.Definitions(
-            assets=[events, sessions_asset(daily), inventory_assets(), snapshots_asset(daily), *infrastructure_assets()],
+            assets=[
+                events,
+                sessions_asset(daily),
+                inventory_assets(),
+                snapshots_asset(daily),
+                *infrastructure_assets(),
+            ],
             asset_checks=[conservation_checks(), snapshot_checks(daily), *query_checks()],
             jobs=jobs(daily),
             resources={**_resources(known), **(overrides or {})},

@@ -8,7 +8,8 @@ from cowrie_assets.warehouse.event_chunks import Connection, stored_lines
 from cowrie_assets.warehouse.session_rows import SESSION_TABLES
 
 # Rows that follow from the logs alone, whatever the files are called and in whatever order they came.
-DEAD_LETTERS = "SELECT sha256, length, content FROM dead_letter_events"
+# A torn last line of a compressed file is dead as long as that file is not replaced by the whole one.
+DEAD_LETTERS = "SELECT sha256, length, content FROM dead_letter_events WHERE reason NOT LIKE 'torn last line%'"
 
 
 def digest(connection: Connection, query: str) -> str:
@@ -25,6 +26,16 @@ def log_digests(connection: Connection) -> dict[str, str]:
         "dead letters": digest(connection, DEAD_LETTERS),
         **{table: digest(connection, f"SELECT * FROM {table}") for table in SESSION_TABLES},
     }
+
+
+def empty(connection: Connection) -> None:
+    """Make a warehouse as good as new."""
+    tables = connection.execute(
+        "SELECT string_agg(table_name, ', ') FROM information_schema.tables WHERE table_schema = 'public' "
+        "AND table_type = 'BASE TABLE' AND table_name NOT IN ('alembic_version', 'warehouse_stamp')"
+    ).fetchone()
+    assert tables is not None
+    connection.execute(f"TRUNCATE {tables[0]}".encode())
 
 
 def all_digests(connection: Connection) -> dict[str, str]:

@@ -1,13 +1,13 @@
 -- Query 11, geographic distribution: where the attacks came from, by the country of the source at the time.
 --
 -- Settings, each optional: SET cowrie.since = '2025-09-01'; cowrie.until (exclusive); cowrie.minimum_sessions (100);
--- cowrie.limit (200). A session whose country is unknown is in no row and not in the percentage: coverage tells how many.
+-- cowrie.limit (200). A session whose country is unknown is in no row and not in the percentage: coverage tells how
+-- many.
 WITH settings AS (
     SELECT
         coalesce(nullif(current_setting('cowrie.since', true), ''), '-infinity')::timestamptz AS since,
         coalesce(nullif(current_setting('cowrie.until', true), ''), 'infinity')::timestamptz AS until,
-        coalesce(nullif(current_setting('cowrie.minimum_sessions', true), ''), '100')::bigint AS minimum_sessions,
-        coalesce(nullif(current_setting('cowrie.limit', true), ''), '200')::bigint AS row_limit
+        coalesce(nullif(current_setting('cowrie.minimum_sessions', true), ''), '100')::bigint AS minimum_sessions
 ),
 
 -- Grouped twice: counting distinct ASNs and days over this result is three times as fast as over the sessions.
@@ -28,7 +28,7 @@ by_country_asn_day AS (
     FROM session_summaries
     CROSS JOIN settings
     WHERE
-        snapshot_country IS NOT NULL
+        snapshot_country IS NOT null
         AND first_event_at >= since
         AND first_event_at < until
     GROUP BY snapshot_country, snapshot_asn, day
@@ -57,4 +57,4 @@ FROM by_country
 CROSS JOIN settings
 WHERE by_country.session_count >= settings.minimum_sessions
 ORDER BY by_country.session_count DESC, by_country.country ASC
-LIMIT (SELECT row_limit FROM settings);
+LIMIT coalesce(nullif(current_setting('cowrie.limit', true), ''), '200')::bigint;

@@ -6,8 +6,7 @@ WITH settings AS (
     SELECT
         coalesce(nullif(current_setting('cowrie.since', true), ''), '-infinity')::timestamptz AS since,
         coalesce(nullif(current_setting('cowrie.until', true), ''), 'infinity')::timestamptz AS until,
-        coalesce(nullif(current_setting('cowrie.minimum_sessions', true), ''), '50')::bigint AS minimum_sessions,
-        coalesce(nullif(current_setting('cowrie.limit', true), ''), '500')::bigint AS row_limit
+        coalesce(nullif(current_setting('cowrie.minimum_sessions', true), ''), '50')::bigint AS minimum_sessions
 ),
 
 by_asn_country_day AS (
@@ -28,7 +27,7 @@ by_asn_country_day AS (
     FROM session_summaries
     CROSS JOIN settings
     WHERE
-        snapshot_asn IS NOT NULL
+        snapshot_asn IS NOT null
         AND first_event_at >= since
         AND first_event_at < until
     GROUP BY snapshot_asn, snapshot_country, day
@@ -40,7 +39,7 @@ primary_countries AS (
         asn,
         country
     FROM by_asn_country_day
-    WHERE country IS NOT NULL
+    WHERE country IS NOT null
     GROUP BY asn, country
     ORDER BY asn ASC, sum(session_count) DESC, country ASC
 ),
@@ -91,11 +90,11 @@ SELECT
         WHEN by_asn.asn = 20473 OR inventory.organization_name ~* '\m(vultr|choopa)\M' THEN 'Vultr'
         WHEN
             inventory.organization_name
-            ~* '(telecom|telekom|telefonica|telekomunikasi|chinanet|\m(mobile|broadband|cable|unicom|telecel|airtel|isp)\M)'
+            ~* '(telecom|telekom|telefonica|telekomunik|chinanet|\m(mobile|broadband|cable|unicom|airtel|isp)\M)'
             THEN 'ISP/Telecom'
         WHEN
             inventory.organization_name
-            ~* '(hosting|hostkey|\m(host|datacenters?|data ?cent(er|re)s?|servers?|vps|colo|cloud|scaleway|worldstream)\M)'
+            ~* '(hosting|hostkey|\m(host|data ?cent(er|re)s?|servers?|vps|colo|cloud|scaleway|worldstream)\M)'
             THEN 'Hosting/Datacenter'
         ELSE 'Other'
     END AS infrastructure_type,
@@ -106,4 +105,4 @@ LEFT JOIN primary_countries ON by_asn.asn = primary_countries.asn
 LEFT JOIN asn_inventory AS inventory ON by_asn.asn = inventory.asn_number
 WHERE by_asn.session_count >= settings.minimum_sessions
 ORDER BY by_asn.session_count DESC, by_asn.asn ASC
-LIMIT (SELECT row_limit FROM settings);
+LIMIT coalesce(nullif(current_setting('cowrie.limit', true), ''), '500')::bigint;

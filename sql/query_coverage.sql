@@ -9,8 +9,8 @@ WITH settings AS (
 SELECT
     count(*) AS sessions,
     count(*) FILTER (WHERE has_public_source) AS eligible,
-    count(*) FILTER (WHERE has_public_source AND snapshot_country IS NOT NULL) AS with_country,
-    count(*) FILTER (WHERE has_public_source AND snapshot_asn IS NOT NULL) AS with_asn
+    count(*) FILTER (WHERE has_public_source AND snapshot_country IS NOT null) AS with_country,
+    count(*) FILTER (WHERE has_public_source AND snapshot_asn IS NOT null) AS with_asn
 FROM session_summaries
 CROSS JOIN settings
 WHERE

@@ -1,6 +1,6 @@
 -- One row a session: what happened, and what was known of its source at the time of the attack.
 -- `enrichment` holds a key for each service that ever answered; none is asked yet, so it is NULL, and so are the flags:
--- NULL is "nobody was asked", false would be "asked, and clean".
+-- NULL is "nobody was asked", FALSE would be "asked, and clean".
 CREATE OR REPLACE VIEW session_summaries AS
 SELECT
     s.session_id,
@@ -21,7 +21,7 @@ SELECT
     p.enrichment_at,
     NULL::jsonb AS enrichment,
     s.day,
-    coalesce(i.is_public, false) AS has_public_source,
+    coalesce(i.is_public, FALSE) AS has_public_source,
     p.snapshot_basis
 FROM sessions AS s
 LEFT JOIN session_snapshots AS p

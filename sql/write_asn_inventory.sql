@@ -67,10 +67,10 @@ ON CONFLICT (asn_number) DO UPDATE SET
         ELSE excluded.enrichment_updated_at
     END
 WHERE
-    (
-        known.organization_name, known.first_seen, known.last_seen, known.unique_ip_count, known.total_session_count,
-        known.enrichment
-    ) IS DISTINCT FROM (
-        excluded.organization_name, excluded.first_seen, excluded.last_seen, excluded.unique_ip_count,
-        excluded.total_session_count, excluded.enrichment
-    );
+(
+    known.organization_name, known.first_seen, known.last_seen, known.unique_ip_count, known.total_session_count,
+    known.enrichment
+) IS DISTINCT FROM (
+    excluded.organization_name, excluded.first_seen, excluded.last_seen, excluded.unique_ip_count,
+    excluded.total_session_count, excluded.enrichment
+);

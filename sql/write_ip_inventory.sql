@@ -111,12 +111,12 @@ ON CONFLICT (ip_address) DO UPDATE SET
     END,
     enrichment_version = excluded.enrichment_version
 WHERE
-    (
-        known.is_public, known.current_asn, known.asn_last_verified, known.asn_reason, known.geo_country,
-        known.country_reason, known.ip_type_reason, known.first_seen, known.last_seen, known.session_count,
-        known.enrichment, known.enrichment_version
-    ) IS DISTINCT FROM (
-        excluded.is_public, excluded.current_asn, excluded.asn_last_verified, excluded.asn_reason,
-        excluded.geo_country, excluded.country_reason, excluded.ip_type_reason, excluded.first_seen, excluded.last_seen,
-        excluded.session_count, excluded.enrichment, excluded.enrichment_version
-    );
+(
+    known.is_public, known.current_asn, known.asn_last_verified, known.asn_reason, known.geo_country,
+    known.country_reason, known.ip_type_reason, known.first_seen, known.last_seen, known.session_count,
+    known.enrichment, known.enrichment_version
+) IS DISTINCT FROM (
+    excluded.is_public, excluded.current_asn, excluded.asn_last_verified, excluded.asn_reason,
+    excluded.geo_country, excluded.country_reason, excluded.ip_type_reason, excluded.first_seen, excluded.last_seen,
+    excluded.session_count, excluded.enrichment, excluded.enrichment_version
+);

@@ -1,4 +1,4 @@
--- What was true of each source address when it attacked, for the sessions of one day (SET cowrie.day = '2025-09-10').
+-- What was TRUE of each source address when it attacked, for the sessions of one day (SET cowrie.day = '2025-09-10').
 --
 -- Each part (AS, country) takes the observation in force at the attack, else the last one before it, else the first one
 -- after it. A snapshot is written as a unit; a better one becomes current, and the old version stays as it was written.
@@ -141,29 +141,34 @@ SELECT
     END AS enrichment_at
 FROM parts;
 
--- A current snapshot gives way when its session is not what it was (late lines moved its start), or a better one is known:
--- more parts, then the better basis, then the smaller lag. An outdated reason ("no geo database") gives way as well.
+-- A current snapshot gives way when its session is not what it was (late lines moved its start), or a better one is
+-- known: more parts, then the better basis, then the smaller lag. An outdated reason ("no geo database") gives way.
 UPDATE session_snapshots AS old
-SET is_current = false
+SET is_current = FALSE
 WHERE
     old.day = current_setting('cowrie.day')::date
     AND old.is_current
     AND NOT EXISTS (
         SELECT 1
         FROM fresh_snapshots AS fresh
-        CROSS JOIN LATERAL (
-            SELECT
-                row(
-                    fresh.known_parts,
-                    coalesce(array_position(ARRAY['observed_after', 'observed_before', 'in_force'], fresh.snapshot_basis), 0),
-                    coalesce(old.enrichment_lag, '0') - coalesce(fresh.lag, '0')
-                ) AS new_worth,
-                row(
-                    num_nonnulls(old.snapshot_asn, old.snapshot_country),
-                    coalesce(array_position(ARRAY['observed_after', 'observed_before', 'in_force'], old.snapshot_basis), 0),
-                    '0'::interval
-                ) AS old_worth
-        ) AS compared
+        CROSS JOIN
+            LATERAL (
+                SELECT
+                    row(
+                        fresh.known_parts,
+                        coalesce(
+                            array_position('{observed_after,observed_before,in_force}'::text[], fresh.snapshot_basis), 0
+                        ),
+                        coalesce(old.enrichment_lag, '0') - coalesce(fresh.lag, '0')
+                    ) AS new_worth,
+                    row(
+                        num_nonnulls(old.snapshot_asn, old.snapshot_country),
+                        coalesce(
+                            array_position('{observed_after,observed_before,in_force}'::text[], old.snapshot_basis), 0
+                        ),
+                        '0'::interval
+                    ) AS old_worth
+            ) AS compared
         WHERE
             fresh.sensor = old.sensor
             AND fresh.session_id = old.session_id
@@ -190,7 +195,7 @@ SELECT
     fresh.sensor,
     fresh.session_id,
     coalesce(max(old.version), 0) + 1,
-    true,
+    TRUE,
     fresh.source_ip,
     fresh.attacked_at,
     fresh.snapshot_asn,
@@ -214,4 +219,4 @@ GROUP BY
     fresh.snapshot_asn, fresh.asn_reason, fresh.asn_basis, fresh.asn_observed_at,
     fresh.snapshot_country, fresh.country_reason, fresh.country_basis, fresh.country_observed_at,
     fresh.snapshot_basis, fresh.enrichment_at, fresh.lag
-HAVING NOT coalesce(bool_or(old.is_current), false);
+HAVING NOT coalesce(bool_or(old.is_current), FALSE);

@@ -28,7 +28,9 @@ OWNERS = ["team:honeypot"]
         "dead_letter_events. Running it twice changes nothing: an event is known by its sensor and its JSON value."
     ),
 )
-def events(context: dg.AssetExecutionContext, warehouse: Warehouse, cowrie_logs: CowrieLogs) -> dg.MaterializeResult:
+def events(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, cowrie_logs: CowrieLogs
+) -> dg.MaterializeResult[None]:
     """Load all logs; say which days changed, and save the first day there is."""
     with warehouse.connect() as connection, progress(warehouse.state, "events", "records") as reporter:
 

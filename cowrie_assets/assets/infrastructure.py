@@ -163,7 +163,7 @@ def infrastructure_assets() -> list[dg.AssetsDefinition]:
         "at the time. Making it again changes nothing."
     ),
 )
-def session_summaries(warehouse: Warehouse) -> dg.MaterializeResult:
+def session_summaries(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     with warehouse.connect() as connection:
         for view in VIEWS:
             create_view(connection, view)
@@ -192,7 +192,7 @@ def _query_asset(query: InfrastructureQuery) -> dg.AssetsDefinition:
             "replaced as a whole, so running it twice changes nothing."
         ),
     )
-    def infrastructure_query(config: Window, warehouse: Warehouse) -> dg.MaterializeResult:
+    def infrastructure_query(config: Window, warehouse: Warehouse) -> dg.MaterializeResult[None]:
         with warehouse.connect() as connection, progress(warehouse.state, "queries", "queries", 1) as reporter:
             result = run_query(connection, query, config)
             reporter.update(1, query.name)
@@ -213,7 +213,7 @@ def _query_asset(query: InfrastructureQuery) -> dg.AssetsDefinition:
         "text that attackers sent is escaped. Written anew each time."
     ),
 )
-def infrastructure_report(warehouse: Warehouse) -> dg.MaterializeResult:
+def infrastructure_report(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     with warehouse.connect() as connection:
         results = [read_result(connection, query) for query in QUERIES]
         path = write_report(connection, warehouse.state.reports, results, sandbox=warehouse.mode == "sandbox")

@@ -113,5 +113,5 @@ def _city_row(file: GeoFile, address: str) -> str | None:
 
 
 def _count(connection: Connection, query: str) -> int:
-    row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+    row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0

@@ -53,8 +53,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             console.print(Text(f"Note {visible(line)}", style="yellow"), soft_wrap=True)
     if not (settings.geoip_city and settings.geoip_asn):
         console.print(
-            "No geo database: country and ASN are NULL with that reason. Free files are GeoLite2 (maxmind.com, with "
-            "an account) and DB-IP Lite (db-ip.com, without one); set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN, run again.",
+            "No geo database: country and ASN are NULL with that reason. Free files are GeoLite2 (maxmind.com, with an "
+            "account) and DB-IP Lite (db-ip.com, without one); set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN, run again.",
             style="yellow",
         )
     console.print(f"Report: {settings.state.reports / 'infrastructure_report.html'}", markup=False, soft_wrap=True)
@@ -122,9 +122,7 @@ def _show_counts(console: Console, connection: Connection, outcome: Outcome) -> 
 
 
 def _show_result(console: Console, result: QueryResult) -> None:
-    columns = [
-        column for column in (result.rows[0] if result.rows else {}) if not column.startswith(("first_", "last_"))
-    ]
+    columns = [column for column in (result.rows[0] if result.rows else {}) if column in _TERMINAL_COLUMNS]
     title = Text(f"Query {result.number}: {result.title}", style="bold")
     console.print()
     console.print(title)

@@ -31,6 +31,7 @@ _COMPRESSED_BYTES = 16 << 10  # gzip expands at most 1,032 times: 17 MB a block
 _BZIP2_BYTES = 4 << 10  # bzip2 loses the output of the call that fails, so the calls are small
 _EVENT_ID = re.compile(rb'"eventid"\s*:\s*"cowrie\.')
 _EVENT_ID_SPAN = 256
+_READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)  # type: ignore[assignment] # its stub
 
 
 class NotACowrieLog(ValueError):
@@ -110,7 +111,7 @@ class LogStream:
             return b""
         try:
             block = next(self._blocks, b"")
-        except (OSError, EOFError, isal_zlib.error) as error:
+        except _READ_ERRORS as error:
             self.problem = f"{error}; what could be read was loaded, copy the file again"
             return b""
         self.position += len(block)

@@ -30,7 +30,7 @@ HOSTILE_TEXTS = (
     "tab\tand\\backslash\r\nnew line",
 )
 NUL_TEXT = "drift\0wood"
-FUTURE = timedelta(days=400)
+FUTURE = timedelta(days=36_500)
 
 _INVALID = b"\xff\xfe"
 _SPELT_INVALID = "INVALID-BYTES"

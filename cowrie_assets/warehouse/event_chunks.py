@@ -65,9 +65,11 @@ def add_events(connection: Connection, sensor: str, events_by_day: dict[date, li
         added.events_by_file.update(event.file for event in fresh)
         additions[day] = _spans_of(fresh)
         _insert_chunk(connection, day, sensor, fresh, additions[day])
-    for day, spans in additions.items():
-        for session_id in spans:
-            added.changed_days.update(_changed_days(before, additions, day, session_id))
+    walked: set[tuple[date, str]] = set()
+    for day in sorted(additions):
+        for session_id in additions[day]:
+            if (day, session_id) not in walked:
+                added.changed_days.update(_changed_days(before, additions, day, session_id, walked))
     return added
 
 
@@ -181,10 +183,13 @@ class _AfterReader:
         return min(old[0], new[0]), max(old[1], new[1])
 
 
-def _changed_days(before: _SpanReader, additions: dict[date, Spans], day: date, session_id: str) -> Iterator[date]:
+def _changed_days(
+    before: _SpanReader, additions: dict[date, Spans], day: date, session_id: str, walked: set[tuple[date, str]]
+) -> Iterator[date]:
     """The start of the session that an addition belongs to now, and every start inside it that is none any more.
 
-    Events of one id on one UTC day are never more than 24 h apart, so a session is a chain of consecutive days.
+    Events of one id on one UTC day are never more than 24 h apart, so a session is a chain of consecutive days. Its
+    later days are noted in `walked`: an id that speaks every day for a month is one chain, walked once.
     """
     after = _AfterReader(before, additions)
 
@@ -199,6 +204,7 @@ def _changed_days(before: _SpanReader, additions: dict[date, Spans], day: date, 
     following = start
     while linked(following, after.get):
         following += DAY
+        walked.add((following, session_id))
         if session_id in before.load(following) and not linked(following - DAY, lambda d, s: before.load(d).get(s)):
             yield following
 

@@ -84,7 +84,7 @@ def save_progress(connection: Connection, progress: FileProgress) -> None:
     values = ", ".join(f"%({column})s" for column in _COLUMNS)
     changes = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS if column not in ("path", "generation"))
     connection.execute(
-        f"INSERT INTO log_files ({', '.join(_COLUMNS)}) VALUES ({values}) "  # type: ignore[arg-type]  # noqa: S608
+        f"INSERT INTO log_files ({', '.join(_COLUMNS)}) VALUES ({values}) "  # noqa: S608
         f"ON CONFLICT (path, generation) DO UPDATE SET {changes}",
         asdict(progress),
     )

@@ -56,7 +56,10 @@ class Runner:
         try:
             done = self._run(command)
         except OSError as error:
-            raise EmbeddedServerError(f"{error}: the programs of the embedded PostgreSQL cannot run here") from error
+            raise EmbeddedServerError(
+                f"{error}: the embedded PostgreSQL cannot run; install into a folder that this user can read and that "
+                f"is not mounted noexec, or {_USE_ANOTHER}"
+            ) from error
         if done.returncode != 0:
             said = (done.stderr + done.stdout).strip()[-1500:]
             raise EmbeddedServerError(f"{Path(command[0]).name} failed (status {done.returncode}): {said}")
@@ -98,7 +101,9 @@ def binary(name: str) -> Path:
     """
     spec = find_spec(_WHEEL) if sys.platform != "win32" else None
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedServerError(f"there is no embedded PostgreSQL for this platform ({_WHEEL} is missing): {_USE_ANOTHER}")
+        raise EmbeddedServerError(
+            f"there is no embedded PostgreSQL for this platform ({_WHEEL} is missing): {_USE_ANOTHER}"
+        )
     path = Path(spec.submodule_search_locations[0]) / _INSTALLATION / "bin" / name
     if not os.access(path, os.F_OK):
         raise EmbeddedServerError(f"{_WHEEL} has no {path} on this platform: {_USE_ANOTHER}")
@@ -150,8 +155,9 @@ def runner_for(account: Account, folder: Path) -> Runner:
         return able
     raise EmbeddedServerError(
         f"root runs PostgreSQL as user {account.name}, who can reach {folder} or {binary('initdb').parent} neither by "
-        "permission nor with CAP_DAC_OVERRIDE: set COWRIE_HOME to a folder reachable by that user, or COWRIE_POSTGRES_USER "
-        f"to a user who reaches both, or install util-linux (its setpriv is {'there' if able else 'missing'})"
+        "permission nor with CAP_DAC_OVERRIDE: set COWRIE_HOME to a folder reachable by that user, or set "
+        "COWRIE_POSTGRES_USER to a user who reaches both, or install util-linux "
+        f"(its setpriv is {'there, and the capability is not' if able else 'missing'})"
     )
 
 
@@ -159,12 +165,10 @@ def processes_in(data: Path) -> list[psutil.Process]:
     """Living processes of PostgreSQL in this data folder: a server, or what a killed one left behind.
 
     Told by user, name and working folder, never by a number in a file: pgserver trusted its pid file, and a reused pid
-    made it SIGTERM an innocent process. A zombie (a container without a reaping init) is dead.
+    made it SIGTERM an innocent process. A zombie (a container without a reaping init) is dead. A server whose folder
+    was deleted counts: within a minute it ends itself, and it then removes the socket that lies at its path.
     """
-    try:
-        owner = data.stat().st_uid
-    except FileNotFoundError:
-        return []
+    owner = data.stat().st_uid if data.exists() else None
     noted = pid_in(data / "postmaster.pid")
     found = []
     for process in psutil.process_iter(["name", "uids", "status", "cwd"]):
@@ -173,7 +177,7 @@ def processes_in(data: Path) -> list[psutil.Process]:
             continue
         # The working folder of a server with more rights than ours stays hidden; then only its number can tell.
         here = info["cwd"] == str(data) if info["cwd"] else process.pid == noted
-        if here and info["uids"] and info["uids"].effective == owner:
+        if here and info["uids"] and owner in (None, info["uids"].effective):
             found.append(process)
     return found
 
@@ -197,7 +201,7 @@ def pid_in(lock_file: Path) -> int | None:
 def _passing_closed_folders(account: Account) -> Runner | None:
     """The account with CAP_DAC_OVERRIDE, so that COWRIE_HOME below a 0700 /root needs no chmod of /root.
 
-    Without no_setuid_fixup access(2) ignores the capability, and initdb then calls its own binaries below /root "invalid".
+    Without no_setuid_fixup access(2) ignores the capability, and initdb calls its own binaries below /root "invalid".
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
