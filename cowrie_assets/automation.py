@@ -21,7 +21,7 @@ INGEST_JOB = "ingest"
 DAILY_JOB = "daily"
 
 
-def jobs(daily: dg.DailyPartitionsDefinition) -> Sequence[Any]:
+def jobs() -> Sequence[Any]:
     """The asset jobs (Dagster has no public name for their type before they are resolved)."""
     return [
         dg.define_asset_job(
@@ -32,7 +32,6 @@ def jobs(daily: dg.DailyPartitionsDefinition) -> Sequence[Any]:
         dg.define_asset_job(
             DAILY_JOB,
             selection=dg.AssetSelection.assets(*SESSIONS, *INVENTORY, *SNAPSHOTS, *ANSWERS),
-            partitions_def=daily,
             description="From stored events to answers, for a day or a range of days.",
         ),
     ]

@@ -43,7 +43,7 @@ def build_definitions(
                 *infrastructure_assets(),
             ],
             asset_checks=[conservation_checks(), snapshot_checks(daily), *query_checks()],
-            jobs=jobs(daily),
+            jobs=jobs(),
             resources={**_resources(known), **(overrides or {})},
             executor=dg.in_process_executor,
         )

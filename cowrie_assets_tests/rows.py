@@ -9,7 +9,8 @@ from cowrie_assets.warehouse.session_rows import SESSION_TABLES
 
 # Rows that follow from the logs alone, whatever the files are called and in whatever order they came.
 # A torn last line of a compressed file is dead as long as that file is not replaced by the whole one.
-DEAD_LETTERS = "SELECT sha256, length, content FROM dead_letter_events WHERE reason NOT LIKE 'torn last line%'"
+DEAD_LETTERS = "SELECT sha256, length, content FROM dead_letter_events"
+NOT_TORN = " WHERE reason NOT LIKE 'torn last line%'"
 
 
 def digest(connection: Connection, query: str) -> str:
@@ -18,12 +19,13 @@ def digest(connection: Connection, query: str) -> str:
     return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def log_digests(connection: Connection) -> dict[str, str]:
-    """Hashes of all that promise P5 says is the same: events, sessions with their details, dead letters."""
+def log_digests(connection: Connection, *, torn: bool = True) -> dict[str, str]:
+    """Hashes of all that promise P5 says is the same: events, sessions with their details, dead letters (with or
+    without torn last lines)."""
     events = sorted(f"{sensor} {identity.hex()}" for sensor, identity, _ in stored_lines(connection))
     return {
         "events": hashlib.sha256("\n".join(events).encode()).hexdigest(),
-        "dead letters": digest(connection, DEAD_LETTERS),
+        "dead letters": digest(connection, DEAD_LETTERS + ("" if torn else NOT_TORN)),
         **{table: digest(connection, f"SELECT * FROM {table}") for table in SESSION_TABLES},
     }
 

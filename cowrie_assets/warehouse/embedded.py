@@ -300,16 +300,19 @@ class EmbeddedServer:
         The name is a new one each time, since the initdb of a killed caller may still be writing.
         """
         new = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self.data.parent))
-        if os.geteuid() == 0:
-            os.chown(new, account.uid, account.gid)
-        runner = runner_for(account, new)
-        # PostgreSQL's own locale provider: the order of texts is the same on every system and after every glibc update.
-        locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]
-        runner.run([binary("initdb"), "--no-instructions", *locale, *access, "-D", new])
-        main = new / "postgresql.conf"
-        _replace(main, f"{main.read_text(encoding='utf-8')}\ninclude 'cowrie.conf'\n")
-        new.rename(self.data)
+        try:
+            if os.geteuid() == 0:
+                os.chown(new, account.uid, account.gid)
+            runner = runner_for(account, new)
+            # PostgreSQL's own locale provider: texts keep their order on every system and after every glibc update.
+            locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+            access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]
+            runner.run([binary("initdb"), "--no-instructions", *locale, *access, "-D", new])
+            main = new / "postgresql.conf"
+            _replace(main, f"{main.read_text(encoding='utf-8')}\ninclude 'cowrie.conf'\n")
+            new.rename(self.data)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
         _sync(self.data.parent)
 
     def _make_socket_folder(self, account: Account) -> None:

@@ -65,13 +65,14 @@ class Runner:
             raise EmbeddedServerError(f"{Path(command[0]).name} failed (status {done.returncode}): {said}")
         return done.stdout
 
-    def reaches(self, folder: Path) -> bool:
-        """Whether the account can enter the folder and start the binaries: tried, since ACLs and mounts decide too."""
+    def obstacle(self, folder: Path) -> str | None:
+        """What keeps the account from the folder or the binaries; tried, since ACLs and mounts decide too."""
         script = 'cd -- "$1" && exec "$2" --version'
         try:
-            return self._run(["/bin/sh", "-c", script, "sh", folder, binary("initdb")]).returncode == 0
-        except OSError:
-            return False
+            done = self._run(["/bin/sh", "-c", script, "sh", folder, binary("initdb")])
+        except OSError as error:
+            return str(error)
+        return None if done.returncode == 0 else done.stderr.strip() or f"status {done.returncode}"
 
     def _run(self, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
         who = self.account
@@ -147,17 +148,17 @@ def runner_for(account: Account, folder: Path) -> Runner:
     """
     if os.geteuid() != 0:
         return Runner()
-    plain = Runner(account)
-    if plain.reaches(folder):
+    plain, able = Runner(account), _passing_closed_folders(account)
+    without = plain.obstacle(folder)
+    if without is None:
         return plain
-    able = _passing_closed_folders(account)
-    if able is not None and able.reaches(folder):
+    capable = able.obstacle(folder) if able else "setpriv is missing"
+    if able and capable is None:
         return able
     raise EmbeddedServerError(
-        f"root runs PostgreSQL as user {account.name}, who can reach {folder} or {binary('initdb').parent} neither by "
-        "permission nor with CAP_DAC_OVERRIDE: set COWRIE_HOME to a folder reachable by that user, or set "
-        "COWRIE_POSTGRES_USER to a user who reaches both, or install util-linux "
-        f"(its setpriv is {'there, and the capability is not' if able else 'missing'})"
+        f"root runs PostgreSQL as user {account.name}, who cannot work in {folder} with {binary('initdb')}: {without}; "
+        f"and with CAP_DAC_OVERRIDE: {capable}. Set COWRIE_HOME to a folder reachable by that user, or "
+        "COWRIE_POSTGRES_USER to a user who reaches both, or install util-linux (setpriv)"
     )
 
 

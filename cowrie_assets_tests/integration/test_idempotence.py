@@ -128,11 +128,11 @@ def test_any_delivery_gives_the_same_rows(
         empty(connection)
         (Path(folder) / "cowrie.json").write_bytes(text_of(whole))
         load(connection, Path(folder))
-        expected = log_digests(connection)
+        expected = log_digests(connection, torn=False)
     with TemporaryDirectory() as folder:
         empty(connection)
         deliver(connection, Path(folder), runs)
-        found = log_digests(connection)
+        found = log_digests(connection, torn=False)
     # A piece of bad lines alone is no Cowrie log, and is not read.
     if any(piece.lines and not any(b'"cowrie.' in text for text in piece.lines) for run in runs for piece in run):
         del expected["dead letters"], found["dead letters"]
