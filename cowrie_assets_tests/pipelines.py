@@ -20,7 +20,7 @@ def run_live(
     geo_files: tuple[Path, Path] | None = None,
     minimum_sessions: int = 1,
 ) -> Outcome:
-    """The main job over `logs` with state in `home`; `geo_files` are (city, ASN); on the embedded server or at `url`."""
+    """The main job over `logs`, its state in `home`; `geo_files` are (city, ASN); embedded, or at `url`."""
     environment = {"COWRIE_HOME": str(home), "COWRIE_MODE": "live", "DAGSTER_HOME": ""}
     for name in ("COWRIE_DATABASE_URL", "COWRIE_GEOIP_CITY", "COWRIE_GEOIP_ASN", "COWRIE_CONFIG", "COWRIE_START_DATE"):
         monkeypatch.delenv(name, raising=False)

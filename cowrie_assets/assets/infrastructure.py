@@ -108,8 +108,8 @@ def run_query(connection: Connection, query: InfrastructureQuery, window: Window
             """,
             (
                 query.name,
-                window.since or "-infinity",
-                window.until or "infinity",
+                window.since or None,
+                window.until or None,
                 minimum,
                 query.row_limit,
                 base["sessions"],

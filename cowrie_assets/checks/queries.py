@@ -21,7 +21,9 @@ _RECOUNT = """
     counted AS (
         SELECT p.{key} AS key, count(*) AS sessions
         FROM session_snapshots AS p CROSS JOIN base
-        WHERE p.is_current AND p.{key} IS NOT NULL AND p.attacked_at >= base.since AND p.attacked_at < base.until
+        WHERE
+            p.is_current AND p.{key} IS NOT NULL
+            AND p.attacked_at >= coalesce(base.since, '-infinity') AND p.attacked_at < coalesce(base.until, 'infinity')
         GROUP BY p.{key}
     ),
     told AS (SELECT {column} AS key, session_count AS sessions FROM {table})
@@ -73,7 +75,8 @@ def _countries_without_asn(connection: Connection) -> list[str]:
         WHERE base.query = 'geographic_distribution' AND g.unique_asns = 0 AND EXISTS (
             SELECT FROM session_snapshots AS p
             WHERE p.is_current AND p.snapshot_country = g.country AND p.snapshot_asn IS NOT NULL
-                AND p.attacked_at >= base.since AND p.attacked_at < base.until
+                AND p.attacked_at >= coalesce(base.since, '-infinity')
+                AND p.attacked_at < coalesce(base.until, 'infinity')
         )
         ORDER BY g.country LIMIT 3
     """

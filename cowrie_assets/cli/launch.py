@@ -233,7 +233,7 @@ def _stored_checks(
         for key in checks.check_keys:
             for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=10_000):
                 evaluation = record.evaluation
-                if evaluation is not None:
+                if isinstance(evaluation, dg.AssetCheckEvaluation):  # else it was planned, and never came to it
                     yield _check_key(evaluation), evaluation
 
 

@@ -1,4 +1,4 @@
-"""P10: a loading run is killed with SIGKILL at random moments; the next run ends in the same rows as an undisturbed one."""
+"""P10: a loading run is killed at random moments; the next run ends in the same rows as an undisturbed one."""
 
 from __future__ import annotations
 

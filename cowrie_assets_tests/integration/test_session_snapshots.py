@@ -696,7 +696,7 @@ def assert_as_of(connection: Connection, history: History) -> None:
 
 # Each example empties the tables itself, so that one database serves them all.
 random_histories = settings(
-    max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

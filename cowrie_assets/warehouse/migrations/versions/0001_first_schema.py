@@ -285,8 +285,12 @@ def upgrade() -> None:
     op.create_table(
         "query_results",
         sa.Column("query", sa.Text(), nullable=False),
-        sa.Column("since", postgresql.TIMESTAMP(timezone=True), nullable=False),
-        sa.Column("until", postgresql.TIMESTAMP(timezone=True), nullable=False, comment="exclusive"),
+        sa.Column(
+            "since", postgresql.TIMESTAMP(timezone=True), nullable=True, comment="NULL: from the first session on"
+        ),
+        sa.Column(
+            "until", postgresql.TIMESTAMP(timezone=True), nullable=True, comment="exclusive; NULL: to the last session"
+        ),
         sa.Column("minimum_sessions", sa.Integer(), nullable=False),
         sa.Column("row_limit", sa.Integer(), nullable=False),
         sa.Column("sessions", sa.BigInteger(), nullable=False),

@@ -1,0 +1,142 @@
+"""The commands as people type them: what they print, and bad input as a sentence and an exit code."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cowrie_assets_tests.conftest import Server
+from cowrie_assets_tests.loglines import event, line, write_log
+
+
+class Command:
+    """Runs `cowrie-assets` in a process of its own, with only the environment that is given."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        # PATH and HOME are all that a fresh login has; the warehouse is the test's own.
+        keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.environment = keep | {"COWRIE_HOME": str(home), "COWRIE_DATABASE_URL": url}
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cowrie_assets", *arguments]
+        return subprocess.run(
+            command, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=120
+        )
+
+
+@pytest.fixture
+def command(tmp_path: Path, embedded_server: Server) -> Command:
+    return Command(tmp_path / "home", embedded_server.new_database(migrated=False))
+
+
+def test_help_names_every_command(command: Command) -> None:
+    told = command("--help")
+    assert told.returncode == 0
+    for name in ("demo", "run", "up", "stop", "psql", "session", "doctor"):
+        assert name in told.stdout
+        assert command(name, "--help").returncode == 0
+
+
+def test_run_session_and_psql(command: Command, tmp_path: Path) -> None:
+    hostile = "\x1b]0;owned\x07\u202e<script>"
+    write_log(
+        tmp_path / "logs" / "cowrie.json",
+        [event("aa11"), event("aa11", 2, "command.input", input=hostile), event("bb22", 3)],
+    )
+    told = command("run", "--logs", str(tmp_path / "logs"))
+    assert told.returncode == 0, told.stderr
+    for said in ("3 records, 3 events", "Sessions: 2 of 1 addresses", "No geo database", "infrastructure_report.html"):
+        assert said in " ".join(told.stdout.split()), said
+    assert "rows with fewer than 1 sessions" in " ".join(told.stdout.split())
+    shown = command("session", "aa11")
+    assert shown.returncode == 0
+    assert "cowrie.command.input" in shown.stdout
+    assert "\\u202e" in shown.stdout
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown.stdout)
+    report = (tmp_path / "home" / "reports" / "infrastructure_report.html").read_text()
+    assert "&lt;script&gt;" in report
+    assert "<script>" not in report
+    asked = command("psql", "--", "-At", "-c", "SELECT count(*) FROM session_summaries")
+    assert (asked.returncode, asked.stdout.strip()) == (0, "2")
+    missing = command("session", "nosuch")
+    assert (missing.returncode, "no session 'nosuch'" in missing.stderr) == (1, True)
+    # The folder is remembered: a later run, and the UI, look there again.
+    again = command("run")
+    assert again.returncode == 0
+    assert "(1 unchanged" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (None, b"", "does not exist"),
+        ("", b"", "no file below"),
+        ("empty", b"", "empty"),
+        ("notes.txt", b"plain\n", "cowrie.json is wanted"),
+        ("eve.json", b'{"event_type":"alert"}\n', "JSON of another tool"),
+        ("pointer", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("binary", b"\x7fELF\0\0\0", "a binary file"),
+        ("cut.gz", gzip.compress(b"x")[:12], "cut off"),
+        ("bomb.gz", gzip.compress(b"\0" * 300_000_000, 9), "decompression bomb"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_an_exit_code(
+    command: Command, tmp_path: Path, name: str | None, content: bytes, said: str
+) -> None:
+    logs = tmp_path / "logs"
+    if name is not None:
+        logs.mkdir()
+    if name:
+        (logs / name).write_bytes(content)
+    told = command("run", "--logs", str(logs))
+    assert told.returncode == 1
+    assert said in told.stderr
+    assert str(logs) in told.stderr
+    assert "Traceback" not in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"COWRIE_CONFIG": "/nowhere/sensors.toml"}, "copy sensors.example.toml"),
+        ({"COWRIE_START_DATE": "yesterday"}, "YYYY-MM-DD"),
+        ({"COWRIE_GEOIP_ASN": "/nowhere/asn.mmdb"}, "does not exist: give the path of an .mmdb file"),
+        ({"COWRIE_DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/none"}, "does not answer"),
+        ({"COWRIE_DATABASE_URL": "nonsense"}, "no libpq address"),
+    ],
+)
+def test_a_bad_setting_is_a_sentence_without_secrets(
+    command: Command, tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    write_log(tmp_path / "logs" / "cowrie.json", [event("aa11")])
+    told = command("run", "--logs", str(tmp_path / "logs"), **environment)
+    assert told.returncode == 1
+    assert said in " ".join((told.stdout + told.stderr).split())
+    assert "Traceback" not in told.stdout + told.stderr
+    assert "hunter2" not in told.stdout + told.stderr
+
+
+def test_one_bad_file_among_good_ones_is_named_and_the_others_load(command: Command, tmp_path: Path) -> None:
+    write_log(tmp_path / "logs" / "cowrie.json", [event("aa11")])
+    packed = gzip.compress(b"".join(line(event("bb22", second)) for second in range(2000)))
+    (tmp_path / "logs" / "cowrie.json.1.gz").write_bytes(packed[:-40])
+    told = command("run", "--logs", str(tmp_path / "logs"))
+    assert told.returncode == 0
+    assert "cowrie.json.1.gz" in told.stdout
+    assert "cut off" in told.stdout
+
+
+def test_doctor_names_each_thing_with_its_cure(command: Command, tmp_path: Path) -> None:
+    told = command("doctor")
+    text = " ".join(told.stdout.split())
+    assert told.returncode == 0, "warnings are no failure"
+    for said in ("state folder", "database", "migrations", "city file", "no folder is known", "make run LOGS="):
+        assert said in text, said
+    broken = command("doctor", COWRIE_DATABASE_URL="postgresql://127.0.0.1:1/none")
+    assert broken.returncode == 1
+    assert "broken" in broken.stdout
