@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
-from cowrie_assets.cowrie.events import PADDING, Event, NotAnEvent, parse_event, salvage
+from cowrie_assets.cowrie.events import PADDING, Event, parse_lines, salvage, uncollected
 from cowrie_assets.cowrie.logfiles import (
     MAX_LINE_BYTES,
     Block,
@@ -41,6 +42,7 @@ from cowrie_assets.warehouse.log_files import (
 )
 
 FLUSH_BYTES = 32 << 20
+_BYTES_AROUND_A_LINE = 300
 # Cowrie's first release. An earlier clock is a board without a battery; such an event is kept and makes no partition.
 FIRST_POSSIBLE_DAY = date(2014, 5, 1)
 TORN = "torn last line of a compressed file"
@@ -90,10 +92,11 @@ def ingest(
     connection.execute("SELECT pg_advisory_lock(%s)", (_INGESTION_LOCK,))
     try:
         loader = _Loader(connection, names)
-        for path in paths:
-            report(loader.done, path)
-            loader.read_file(path)
-        loader.flush()
+        with uncollected():
+            for path in paths:
+                report(loader.done, path)
+                loader.read_file(path)
+            loader.flush()
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", (_INGESTION_LOCK,))
@@ -129,6 +132,8 @@ class _Loader:
         self._unsaved: dict[int, FileProgress] = {}
         self._dead: list[tuple[FileProgress, DeadLetter]] = []
         self._events: dict[tuple[str, str], list[NewEvent]] = defaultdict(list)
+        self._place: tuple[str | None, str] | None = None
+        self._there: list[NewEvent] = []
         self._buffered = 0
         self._number = 0
 
@@ -154,6 +159,7 @@ class _Loader:
 
     def _read(self, path: Path, stream: LogStream, progress: FileProgress, checksum: Checksum, state: str) -> None:
         self._number += 1
+        self._place = None
         before = progress.copy()
         self._forget_tail(progress)
         sensor = self._names.of_file(path)
@@ -192,17 +198,19 @@ class _Loader:
         offset = block.offset
         lines = block.data.split(b"\n")
         lines.pop()
-        for line in lines:
+        add, records, record_bytes = self._add, 0, 0
+        for line, event in parse_lines(lines):
             length = len(line) + 1
-            try:
-                event = parse_event(line)
-            except NotAnEvent:
+            if event is None:
                 self._read_odd_line(progress, offset, line, sensor)
             else:
-                progress.records += 1
-                progress.record_bytes += length
-                self._add(event, line, sensor)
+                records += 1
+                record_bytes += length
+                add(event, line, sensor)
             offset += length
+        progress.records += records
+        progress.record_bytes += record_bytes
+        self._buffered += len(block.data) + _BYTES_AROUND_A_LINE * len(lines)
 
     def _read_odd_line(self, progress: FileProgress, offset: int, line: bytes, sensor: str | None) -> None:
         """A line that is not simply one event; its newline is counted with its last part."""
@@ -255,13 +263,17 @@ class _Loader:
         progress.record_bytes += len(raw)
         self._add(event, raw.strip(PADDING), sensor)
 
-    def _add(self, event: Event, line: bytes, sensor: str | None) -> None:
-        if sensor is None:
-            reported = event.value.get("sensor")
-            sensor = self._names.of_reported(reported) if isinstance(reported, str) and reported else UNNAMED_SENSOR
-        new = NewEvent(line, event.digest, session_id_of(event.value), event.instant, self._number)
-        self._events[sensor, event.instant[:10]].append(new)
-        self._buffered += len(line) + 300  # the objects around a line take about this much
+    def _add(self, event: tuple[dict[str, Any], str, bytes], line: bytes, sensor: str | None) -> None:
+        value, instant, digest = event
+        reported = value.get("sensor") if sensor is None else sensor
+        place = (reported if type(reported) is str else None, instant[:10])
+        # Nearly always the place of the line before.
+        if place != self._place:
+            if sensor is None:
+                sensor = self._names.of_reported(place[0]) if place[0] else UNNAMED_SENSOR
+            self._place = place
+            self._there = self._events[sensor, place[1]]
+        self._there.append((line, digest, session_id_of(value), instant, self._number))
 
     def _dead_letter(self, progress: FileProgress, letter: DeadLetter, newline: int = 0) -> None:
         progress.dead_letters += 1
@@ -289,6 +301,7 @@ class _Loader:
         self._unsaved.clear()
         self._dead.clear()
         self._events.clear()
+        self._place = None
         self._buffered = 0
 
 

@@ -5,12 +5,12 @@ Lives here: the day's lock, its transaction, which days are due. Not here: Dagst
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
+from cowrie_assets.cowrie.events import uncollected
 from cowrie_assets.cowrie.sessions import reconstruct
 from cowrie_assets.warehouse.event_chunks import Connection, day_revision, sensors_of_day, sessions_starting
 from cowrie_assets.warehouse.session_rows import DayRows
@@ -31,7 +31,7 @@ def rebuild_day(connection: Connection, day: date) -> Rebuilt:
     """Replace the day's sessions and their details. Safe to repeat: the result follows from the stored events alone."""
     with connection.transaction(), daily_build(connection, "sessions", day):
         rows = DayRows(day)
-        with _no_garbage_collection():
+        with uncollected():
             for sensor in sensors_of_day(connection, day):
                 for session_id, events in sessions_starting(connection, day, sensor):
                     rows.add(sensor, reconstruct(session_id, events))
@@ -80,15 +80,3 @@ def _editions(connection: Connection) -> str:
         "FROM ip_observations"
     ).fetchone()
     return (row and row[0]) or ""
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Parsing makes only objects that reference counting frees; without the collector it is up to a quarter faster."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -6,12 +6,16 @@ Lives here: one form for each address, and whether it is globally routable. Not 
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 
 def address(value: object) -> str | None:
     """An address in its usual form, or None. An IPv4 address that IPv6 carries (`::ffff:…`) is the IPv4 address."""
-    if not isinstance(value, str):
-        return None
+    return _usual_form(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=1 << 16)  # an address has 43 sessions on average
+def _usual_form(value: str) -> str | None:
     try:
         parsed = ipaddress.ip_address(value.partition("%")[0].strip())
     except ValueError:

@@ -7,6 +7,7 @@ its day, a failing one among them. Not here: that the loading and the queries ar
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -172,13 +173,13 @@ def test_of_many_files_that_do_not_add_up_five_are_named(loaded: Connection) -> 
             path, generation, compression, prefix_digest, offset_bytes, torn_tail, total_bytes, record_bytes,
             blank_bytes, dead_bytes, pending_bytes, records, blank_lines, dead_letters, events, duplicates
         )
-        SELECT '/tmp/x`y|' || n, 1, 'none', '', 0, false, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM generate_series(1, 7) AS n
+        SELECT '/logs/x`y|' || n, 1, 'none', '', 0, false, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM generate_series(1, 7) AS n
         """
     )
     passed, words = check_files(loaded)
     assert not passed
     # A name is shown as code, and cannot end it.
-    names = ", ".join(f"`/tmp/xˋy¦{number}`" for number in range(1, 6))
+    names = ", ".join(f"`/logs/xˋy¦{number}`" for number in range(1, 6))
     assert words.startswith(f"7 of the files do not add up, first {names}. ")
 
 
@@ -239,6 +240,25 @@ def test_the_same_digest_on_another_sensor_is_another_event(loaded: Connection) 
 def test_one_lost_dead_letter_of_several_is_noticed(loaded: Connection) -> None:
     loaded.execute("DELETE FROM dead_letter_events WHERE path LIKE '%/cowrie.json'")
     assert not check_store(loaded)[0]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="when a torn file becomes whole, its dead letter is taken back by path, although a copy of the file that is "
+    "still torn met the same text and counts it: the copy's dead letter is lost, and the check fails",
+)
+def test_a_torn_file_that_becomes_whole_beside_its_copy_leaves_the_copys_dead_letter(
+    server: Server, tmp_path: Path
+) -> None:
+    whole = line(event("a")) + line(event("b", 1))
+    with open_connection(server.new_database()) as connection:
+        for name in ("a.json.gz", "b.json.gz"):
+            (tmp_path / name).write_bytes(gzip.compress(whole[:-30]))
+        ingest(connection, [tmp_path], SensorNames())
+        assert check_store(connection) == (True, "The store holds 1 events, each once, and 1 distinct dead letters.")
+        (tmp_path / "a.json.gz").write_bytes(gzip.compress(whole))
+        ingest(connection, [tmp_path], SensorNames())
+        assert check_store(connection) == (True, "The store holds 2 events, each once, and 1 distinct dead letters.")
 
 
 # --- the rates of a day --------------------------------------------------------------------------------------------

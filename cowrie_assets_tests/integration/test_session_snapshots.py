@@ -52,6 +52,10 @@ def emptied(connection: Connection) -> None:
     forget(connection, *TABLES)
 
 
+# Tables of values hold AS numbers; where they are meant for countries, these.
+COUNTRY_OF = {1: "DE", 2: "BR", None: None}
+
+
 def days(number: float) -> timedelta:
     return timedelta(days=number)
 
@@ -67,8 +71,21 @@ def observe(
         )
 
 
+def observe_part(connection: Connection, part: str, observations: Observations, source: str = SOURCE) -> None:
+    """Observations of one part, by the numbers of `COUNTRY_OF`."""
+    if part == "asn":
+        observe(connection, asns=observations, source=source)
+    else:
+        observe(connection, countries=[(at, COUNTRY_OF[value]) for at, value in observations], source=source)
+
+
 def attack(
-    connection: Connection, session_id: str = "a", source: str | None = SOURCE, *, begin: datetime = NOON
+    connection: Connection,
+    session_id: str = "a",
+    source: str | None = SOURCE,
+    *,
+    begin: datetime = NOON,
+    sensor: str = "alpha",
 ) -> None:
     """A session of one source, which the inventory knows unless the test takes it out again."""
     connection.execute(
@@ -77,9 +94,9 @@ def attack(
             day, sensor, session_id, first_event_at, last_event_at, source_ip, event_count, login_attempts,
             login_successes, command_count, commands_failed, file_downloads, file_uploads, ssh_key_injections,
             forwarding_requests, unknown_events, closed
-        ) VALUES (%s, 'alpha', %s, %s, %s, %s, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, false)
+        ) VALUES (%s, %s, %s, %s, %s, %s, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, false)
         """,
-        (begin.date(), session_id, begin, begin + timedelta(minutes=1), source),
+        (begin.date(), sensor, session_id, begin, begin + timedelta(minutes=1), source),
     )
     if source is not None:
         connection.execute(
@@ -98,7 +115,7 @@ def forget(connection: Connection, *tables: str) -> None:
 
 def all_versions(connection: Connection) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("SELECT * FROM session_snapshots ORDER BY day, session_id, version").fetchall()
+        return cursor.execute("SELECT * FROM session_snapshots ORDER BY day, sensor, session_id, version").fetchall()
 
 
 def versions(connection: Connection, session_id: str = "a") -> list[dict[str, Any]]:
@@ -139,7 +156,6 @@ PARTS: dict[str, tuple[Observations, tuple[Known | None, str | None, float | Non
     "not known yet, and later known": ([(-2, None), (2, 1)], (1, "observed_after", 2)),
     "never asked": ([], (None, None, None)),
 }
-COUNTRY_OF = {1: "DE", 2: "BR", None: None}
 
 
 @pytest.mark.parametrize("part", ["asn", "country"])
@@ -149,10 +165,7 @@ def test_each_part_takes_the_best_observation(connection: Connection, part: str)
         source = f"8.8.4.{number}"
         attack(connection, name, source)
         # Inserted backwards: the order of the rows must not matter.
-        if part == "asn":
-            observe(connection, asns=observations[::-1], source=source)
-        else:
-            observe(connection, countries=[(at, COUNTRY_OF[v]) for at, v in observations[::-1]], source=source)
+        observe_part(connection, part, observations[::-1], source)
     write_snapshots(connection, DAY)
 
     for name, (_, (value, basis, at)) in PARTS.items():
@@ -402,7 +415,8 @@ def test_in_force_ends_when_an_observation_in_between_says_something_else(connec
     assert (current(connection)["snapshot_asn"], current(connection)["snapshot_basis"]) == (2, "observed_before")
 
 
-def test_an_outdated_reason_gives_way(connection: Connection) -> None:
+@pytest.mark.parametrize("part", ["asn", "country"])
+def test_an_outdated_reason_gives_way(connection: Connection, part: str) -> None:
     attack(connection)
     forget(connection, "ip_inventory")
     reasons = []
@@ -410,7 +424,8 @@ def test_an_outdated_reason_gives_way(connection: Connection) -> None:
     def write() -> None:
         write_snapshots(connection, DAY)
         row = current(connection)
-        reasons.append((row["version"], row["asn_reason"], row["country_reason"]))
+        other = "country" if part == "asn" else "asn"
+        reasons.append((row["version"], row[f"{part}_reason"], row[f"{other}_reason"]))
 
     write()
     connection.execute(
@@ -419,10 +434,10 @@ def test_an_outdated_reason_gives_way(connection: Connection) -> None:
         (SOURCE,),
     )
     write()
-    observe(connection, asns=[(-1, None)])
+    observe_part(connection, part, [(-1, None)])
     write()
     write()
-    observe(connection, asns=[(-2, 1)])
+    observe_part(connection, part, [(-2, 1)])
     write()
     assert reasons == [
         (1, "not in the inventory yet", "not in the inventory yet"),
@@ -514,6 +529,23 @@ def test_a_day_is_written_without_touching_its_neighbours(connection: Connection
     write_snapshots(connection, DAY)
     assert [row for row in versions(connection) if row["day"] != DAY] == [row for row in before if row["day"] != DAY]
     assert current_days(connection) == {DAY - days(1): None, DAY: 1, DAY + days(1): None}
+
+
+def test_the_same_id_on_another_sensor_is_another_session(connection: Connection) -> None:
+    attack(connection, sensor="alpha")
+    attack(connection, source=OTHER_SOURCE, sensor="beta")
+
+    def found() -> list[tuple[Any, ...]]:
+        query = "SELECT sensor, version, is_current, snapshot_asn FROM session_snapshots ORDER BY sensor, version"
+        return connection.execute(query).fetchall()
+
+    write_snapshots(connection, DAY)
+    observe(connection, asns=[(-1, 1)], source=OTHER_SOURCE)
+    write_snapshots(connection, DAY)
+    assert found() == [("alpha", 1, True, None), ("beta", 1, False, None), ("beta", 2, True, 1)]
+    forget(connection, "sessions WHERE sensor = 'beta'")
+    assert write_snapshots(connection, DAY) == {"unknown": 1}
+    assert found() == [("alpha", 1, True, None), ("beta", 1, False, None), ("beta", 2, False, 1)]
 
 
 def current_days(connection: Connection) -> dict[date, int | None]:
