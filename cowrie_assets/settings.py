@@ -161,14 +161,17 @@ class SensorNames:
     """Which sensor an event belongs to (design: the configured name that matches, else the event's own field)."""
 
     def __init__(self, sensors: tuple[Sensor, ...] = ()) -> None:
-        self._by_folder = [(s.logs.resolve(), s.name) for s in sensors if s.logs is not None]
+        folders = {(folder, s.name) for s in sensors if s.logs for folder in (s.logs.absolute(), s.logs.resolve())}
+        self._by_folder = sorted(folders)
         self._patterns = [(pattern, s.name) for s in sensors for pattern in s.reported]
         self._known: dict[str, str] = {}
 
     def of_file(self, path: Path) -> str | None:
         """The sensor whose `logs` folder holds this file, the deepest where several do."""
-        resolved = path.resolve()
-        owners = [(len(f.parts), name) for f, name in self._by_folder if resolved == f or f in resolved.parents]
+        # A log that is linked into a sensor's folder is that sensor's, as is one in a folder that is itself a link.
+        places = {path.absolute(), path.resolve()}
+        parents = places.union(*(place.parents for place in places))
+        owners = [(len(folder.parts), name) for folder, name in self._by_folder if folder in parents]
         return max(owners)[1] if owners else None
 
     def of_reported(self, reported: str) -> str:
@@ -211,6 +214,9 @@ def read_sensors(config: str | None) -> tuple[Sensor, ...]:
         raise SettingsError(f"COWRIE_CONFIG names {path}, which does not exist: copy sensors.example.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    unknown = set(content) - {"sensor", "enrichment", "services"}
+    if unknown:
+        raise SettingsError(f"{path}: unknown part {', '.join(sorted(unknown))}; sensors are [[sensor]] tables")
     tables = content.get("sensor", [])
     if not isinstance(tables, list):
         raise SettingsError(f"{path}: write each sensor as a [[sensor]] table (two brackets)")

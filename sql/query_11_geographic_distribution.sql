@@ -1,7 +1,7 @@
 -- Query 11, geographic distribution: where the attacks came from, by the country of the source at the time.
 --
 -- Settings, each optional: SET cowrie.since = '2025-09-01'; cowrie.until (exclusive); cowrie.minimum_sessions (100);
--- cowrie.limit (200). A session whose country is unknown is in no row and not in the percentage: coverage tells how
+-- cowrie.row_limit (200). A session whose country is unknown is in no row and not in the percentage: coverage tells how
 -- many.
 WITH settings AS (
     SELECT
@@ -57,4 +57,4 @@ FROM by_country
 CROSS JOIN settings
 WHERE by_country.session_count >= settings.minimum_sessions
 ORDER BY by_country.session_count DESC, by_country.country ASC
-LIMIT coalesce(nullif(current_setting('cowrie.limit', true), ''), '200')::bigint;
+LIMIT coalesce(nullif(current_setting('cowrie.row_limit', true), ''), '200')::bigint;

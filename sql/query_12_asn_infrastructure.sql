@@ -1,7 +1,7 @@
 -- Query 12, infrastructure by autonomous system: whose networks the attacks came from, at the time.
 --
 -- Settings, each optional: SET cowrie.since = '2025-09-01'; cowrie.until (exclusive); cowrie.minimum_sessions (50);
--- cowrie.limit (500). An AS is one row whatever its name was over time; the name is the one last observed.
+-- cowrie.row_limit (500). An AS is one row whatever its name was over time; the name is the one last observed.
 WITH settings AS (
     SELECT
         coalesce(nullif(current_setting('cowrie.since', true), ''), '-infinity')::timestamptz AS since,
@@ -105,4 +105,4 @@ LEFT JOIN primary_countries ON by_asn.asn = primary_countries.asn
 LEFT JOIN asn_inventory AS inventory ON by_asn.asn = inventory.asn_number
 WHERE by_asn.session_count >= settings.minimum_sessions
 ORDER BY by_asn.session_count DESC, by_asn.asn ASC
-LIMIT coalesce(nullif(current_setting('cowrie.limit', true), ''), '500')::bigint;
+LIMIT coalesce(nullif(current_setting('cowrie.row_limit', true), ''), '500')::bigint;

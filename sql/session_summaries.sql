@@ -21,7 +21,8 @@ SELECT
     p.enrichment_at,
     NULL::jsonb AS enrichment,
     s.day,
-    coalesce(i.is_public, FALSE) AS has_public_source,
+    -- An address that is not in the inventory yet counts as public until it is known to be none.
+    coalesce(i.is_public, s.source_ip IS NOT NULL) AS has_public_source,
     p.snapshot_basis
 FROM sessions AS s
 LEFT JOIN session_snapshots AS p

@@ -1,10 +1,9 @@
--- One row an AS: the addresses that were last observed in it, and what their sessions add up to.
+-- One row an AS that an attacking address was ever observed in: its name as last observed, when its addresses attacked,
+-- and how many addresses and sessions are its own now. An AS that lost its addresses keeps its row and its name.
 WITH current_as AS (
     SELECT DISTINCT ON (address)
         address,
-        asn,
-        as_name,
-        observed_at
+        asn
     FROM ip_observations
     WHERE source = 'geoip_asn'
     ORDER BY address ASC, observed_at DESC
@@ -21,19 +20,30 @@ by_address AS (
     GROUP BY source_ip
 ),
 
+members AS (
+    SELECT
+        asn,
+        address,
+        (array_agg(as_name ORDER BY observed_at DESC))[1] AS as_name,
+        max(observed_at) AS observed_at
+    FROM ip_observations
+    WHERE asn IS NOT NULL
+    GROUP BY asn, address
+),
+
 facts AS (
     SELECT
-        c.asn AS asn_number,
-        (array_agg(c.as_name ORDER BY c.observed_at DESC, c.as_name ASC))[1] AS organization_name,
+        m.asn AS asn_number,
+        (array_agg(m.as_name ORDER BY m.observed_at DESC, m.as_name ASC))[1] AS organization_name,
         min(a.first_seen) AS first_seen,
         max(a.last_seen) AS last_seen,
-        count(*)::int AS unique_ip_count,
-        sum(a.session_count)::int AS total_session_count,
-        max(c.observed_at) AS observed_at
-    FROM by_address AS a
-    INNER JOIN current_as AS c ON a.source_ip = c.address
-    WHERE c.asn IS NOT NULL
-    GROUP BY c.asn
+        count(*) FILTER (WHERE c.asn = m.asn)::int AS unique_ip_count,
+        coalesce(sum(a.session_count) FILTER (WHERE c.asn = m.asn), 0)::int AS total_session_count,
+        max(m.observed_at) AS observed_at
+    FROM members AS m
+    INNER JOIN by_address AS a ON m.address = a.source_ip
+    LEFT JOIN current_as AS c ON m.address = c.address
+    GROUP BY m.asn
 ),
 
 gone AS (

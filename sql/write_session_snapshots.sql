@@ -141,8 +141,9 @@ SELECT
     END AS enrichment_at
 FROM parts;
 
--- A current snapshot gives way when its session is not what it was (late lines moved its start), or a better one is
--- known: more parts, then the better basis, then the smaller lag. An outdated reason ("no geo database") gives way.
+-- A current snapshot gives way when its session is not what it was (late lines moved its start), or when any part of it
+-- is known otherwise now: a nearer observation, a better basis, one that refutes what seemed in force, an outdated
+-- reason. It does not give way to one that knows less.
 UPDATE session_snapshots AS old
 SET is_current = FALSE
 WHERE
@@ -151,35 +152,19 @@ WHERE
     AND NOT EXISTS (
         SELECT 1
         FROM fresh_snapshots AS fresh
-        CROSS JOIN
-            LATERAL (
-                SELECT
-                    row(
-                        fresh.known_parts,
-                        coalesce(
-                            array_position('{observed_after,observed_before,in_force}'::text[], fresh.snapshot_basis), 0
-                        ),
-                        coalesce(old.enrichment_lag, '0') - coalesce(fresh.lag, '0')
-                    ) AS new_worth,
-                    row(
-                        num_nonnulls(old.snapshot_asn, old.snapshot_country),
-                        coalesce(
-                            array_position('{observed_after,observed_before,in_force}'::text[], old.snapshot_basis), 0
-                        ),
-                        '0'::interval
-                    ) AS old_worth
-            ) AS compared
         WHERE
             fresh.sensor = old.sensor
             AND fresh.session_id = old.session_id
             AND fresh.attacked_at = old.attacked_at
             AND fresh.source_ip IS NOT DISTINCT FROM old.source_ip
             AND (
-                compared.new_worth < compared.old_worth
+                fresh.known_parts < num_nonnulls(old.snapshot_asn, old.snapshot_country)
                 OR (
-                    compared.new_worth = compared.old_worth
-                    AND fresh.asn_reason IS NOT DISTINCT FROM old.asn_reason
-                    AND fresh.country_reason IS NOT DISTINCT FROM old.country_reason
+                    fresh.snapshot_asn, fresh.asn_basis, fresh.asn_observed_at, fresh.asn_reason,
+                    fresh.snapshot_country, fresh.country_basis, fresh.country_observed_at, fresh.country_reason
+                ) IS NOT DISTINCT FROM (
+                    old.snapshot_asn, old.asn_basis, old.asn_observed_at, old.asn_reason,
+                    old.snapshot_country, old.country_basis, old.country_observed_at, old.country_reason
                 )
             )
     );

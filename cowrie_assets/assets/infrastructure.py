@@ -91,7 +91,7 @@ def run_query(connection: Connection, query: InfrastructureQuery, window: Window
             "since": window.since,
             "until": window.until,
             "minimum_sessions": str(minimum),
-            "limit": str(query.row_limit),
+            "row_limit": str(query.row_limit),
         }
         for name, value in settings.items():
             cursor.execute("SELECT set_config(%s, %s, true)", (f"cowrie.{name}", value))
@@ -124,6 +124,7 @@ def run_query(connection: Connection, query: InfrastructureQuery, window: Window
 def read_result(connection: Connection, query: InfrastructureQuery) -> QueryResult:
     """The stored result of a query, most sessions first."""
     with connection.cursor(row_factory=dict_row) as cursor:
+        stamp = cursor.execute("SELECT mode = 'sandbox' AS sandbox FROM warehouse_stamp").fetchone() or {}
         ordered = sql.SQL("SELECT * FROM {} ORDER BY session_count DESC, 1").format(sql.Identifier(query.name))
         rows: list[Row] = cursor.execute(ordered).fetchall()
         base = cursor.execute(
@@ -131,7 +132,7 @@ def read_result(connection: Connection, query: InfrastructureQuery) -> QueryResu
             (query.name,),
         ).fetchone()
     if base is None:
-        return QueryResult(query.number, query.name, query.title, query.label, rows)
+        return QueryResult(query.number, query.name, query.title, query.label, rows, **stamp)
     return QueryResult(
         query.number,
         query.name,
@@ -139,6 +140,7 @@ def read_result(connection: Connection, query: InfrastructureQuery) -> QueryResu
         query.label,
         rows,
         **base,
+        **stamp,
     )
 
 

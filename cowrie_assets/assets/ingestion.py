@@ -32,6 +32,7 @@ from cowrie_assets.settings import UNNAMED_SENSOR, SensorNames
 from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection, NewEvent, add_events, session_id_of
 from cowrie_assets.warehouse.log_files import (
+    TORN,
     DeadLetter,
     FileProgress,
     forget_torn_tail,
@@ -45,7 +46,6 @@ FLUSH_BYTES = 32 << 20
 _BYTES_AROUND_A_LINE = 300
 # Cowrie's first release. An earlier clock is a board without a battery; such an event is kept and makes no partition.
 FIRST_POSSIBLE_DAY = date(2014, 5, 1)
-TORN = "torn last line of a compressed file"
 TOO_LONG = f"a line over {MAX_LINE_BYTES >> 20} MiB"
 _INGESTION_LOCK = 0x636F7772
 
@@ -92,6 +92,8 @@ def ingest(
     connection.execute("SELECT pg_advisory_lock(%s)", (_INGESTION_LOCK,))
     try:
         loader = _Loader(connection, names)
+        gone = [(folder, "does not exist any more") for folder in folders if not folder.exists()]
+        loader.done.skipped.extend(gone)
         with uncollected():
             for path in paths:
                 report(loader.done, path)
@@ -201,7 +203,7 @@ class _Loader:
         add, records, record_bytes = self._add, 0, 0
         for line, event in parse_lines(lines):
             length = len(line) + 1
-            if event is None:
+            if event is None or length > MAX_LINE_BYTES:
                 self._read_odd_line(progress, offset, line, sensor)
             else:
                 records += 1
@@ -218,7 +220,7 @@ class _Loader:
             progress.blank_lines += 1
             progress.blank_bytes += len(line) + 1
             return
-        if len(line) > MAX_LINE_BYTES:
+        if len(line) >= MAX_LINE_BYTES:
             self._dead_letter(progress, DeadLetter.of(offset, TOO_LONG, line), 1)
             return
         for segment in salvage(line):
@@ -329,14 +331,14 @@ def _file_state(path: Path) -> str:
 
 
 def _find(folders: list[Path]) -> list[Path]:
+    present = [folder for folder in folders if folder.exists()]
     if not folders:
         raise NothingToLoad(
             "no log folder is named: give one (make run LOGS=<folder>), or set COWRIE_CONFIG=sensors.toml"
         )
-    try:
-        return find_log_files(folders)
-    except FileNotFoundError as error:
-        raise NothingToLoad(f"{error.args[0]} does not exist: name the folder that holds cowrie.json") from None
+    if not present:
+        raise NothingToLoad(f"{folders[0]} does not exist: name the folder that holds cowrie.json")
+    return find_log_files(present)
 
 
 def _nothing_found(folders: list[Path], skipped: list[tuple[Path, str]]) -> str:

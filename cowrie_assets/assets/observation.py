@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import orjson
 
 from cowrie_assets.cowrie.addresses import is_public
-from cowrie_assets.upstreams.geoip import GeoFile
+from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
 from cowrie_assets.warehouse.copy_text import field
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 
 ASN_SOURCE = "geoip_asn"
 CITY_SOURCE = "geoip_city"
+_ENOUGH_TO_JUDGE = 20
 _NOT_FOUND = "\\N\t\\N\t\\N\t\\N\t{}"
 
 
@@ -50,6 +51,12 @@ def observe(connection: Connection, source: str, file: GeoFile) -> Observed:
             if is_public(address)
         ]
         known = _write(connection, source, file, addresses, rows_of)
+        if not known and len(addresses) >= _ENOUGH_TO_JUDGE:
+            # Rolled back: a city file in the place of the ASN file must leave no "not found" behind.
+            raise GeoFileError(
+                f"{file.path} ({file.kind}) knows none of {len(addresses)} addresses: are COWRIE_GEOIP_CITY and "
+                "COWRIE_GEOIP_ASN swapped, or is it another kind of file?"
+            )
     return Observed(source, len(addresses), known)
 
 

@@ -4,6 +4,8 @@ Lives here: one check a query. Not here: the queries. The system before this one
 had returned nothing, or an SQL error.
 """
 
+from decimal import Decimal
+
 import dagster as dg
 from psycopg import sql
 
@@ -61,7 +63,7 @@ def findings(connection: Connection, query: InfrastructureQuery) -> list[str]:
     summary = sql.SQL("SELECT count(*), coalesce(sum({percentage}), 0) FROM {table}").format(**identifiers)
     rows, share = connection.execute(summary).fetchone() or (0, 0)
     # Each percentage is rounded to two decimals.
-    if share > 100 + rows * 0.005:
+    if share > 100 + rows * Decimal("0.005"):
         found.append(f"its percentages add up to {share}")
     if not base[0]:
         found.append("there is no session in its window")

@@ -38,7 +38,7 @@ RATES = (
     ),
     Rate(
         "asn_known",
-        eligible="i.is_public",
+        eligible="s.source_ip IS NOT NULL AND i.is_public IS NOT FALSE",
         known="p.snapshot_asn IS NOT NULL",
         minimum=0.80,
         severity=dg.AssetCheckSeverity.WARN,
@@ -47,7 +47,7 @@ RATES = (
     ),
     Rate(
         "country_known",
-        eligible="i.is_public",
+        eligible="s.source_ip IS NOT NULL AND i.is_public IS NOT FALSE",
         known="p.snapshot_country IS NOT NULL",
         minimum=0.80,
         severity=dg.AssetCheckSeverity.WARN,

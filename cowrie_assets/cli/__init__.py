@@ -60,11 +60,12 @@ def demo(verbose: Verbose = False) -> None:
     from cowrie_assets.sandbox.traffic import write_sample_logs
 
     settings = _settings(sandbox=True)
-    console.rule("SANDBOX: invented traffic, invented networks")
     console.print("Generating sample traffic: 4 days, 2 sensors …")
     write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY)
     write_geo_files(settings.home / "geoip", DEMO_LAST_DAY)
-    outcome = run_pipeline(_settings(sandbox=True), console, minimum_sessions=1, verbose=verbose)
+    # Read again: the geo files are there now.
+    settings = Settings.from_environment(dict(os.environ) | {"COWRIE_MODE": "sandbox"})
+    outcome = run_pipeline(settings, console, minimum_sessions=1, verbose=verbose)
     show_outcome(console, outcome)
     raise typer.Exit(outcome.exit_code)
 
@@ -147,6 +148,8 @@ def doctor(sandbox: Sandbox = False) -> None:
 
 
 def _settings(*, sandbox: bool = False) -> Settings:
+    if sandbox:
+        errors.rule("SANDBOX: invented traffic, invented networks")
     environment = dict(os.environ) | ({"COWRIE_MODE": "sandbox"} if sandbox else {})
     return Settings.from_environment(environment)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import dagster as dg
 import psutil
+from psycopg import conninfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -156,14 +157,12 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
 def serve_ui(settings: Settings, console: Console, port: int) -> int:
     """Run `dagster dev` on 127.0.0.1 until it ends; the embedded database stays up for as long."""
-    home = prepare_dagster_home(settings)
+    prepare_dagster_home(settings)
     database = Database(settings.home, settings.mode, settings.database_url)
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
     with database.hold():
-        if settings.mode == "sandbox":
-            console.rule("SANDBOX")
         console.print(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
-        process = subprocess.Popen([*command, "-w", str(_shipped("workspace.yaml"))], cwd=home)
+        process = subprocess.Popen([*command, "-w", str(_shipped("workspace.yaml"))])
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -176,24 +175,18 @@ def open_psql(database: Database, arguments: list[str]) -> int:
 
     with database.hold():
         binary = EmbeddedServer(Path("/")).binary("psql")
-        # The address goes by the environment: a password in an argument is seen by everyone who lists processes.
-        environment = {**os.environ, **_libpq_environment(database.url), "PGOPTIONS": "-c TimeZone=UTC"}
-        process = subprocess.Popen([str(binary), *arguments], env=environment)
+        address = conninfo.conninfo_to_dict(database.url)
+        # A password in an argument is seen by everyone who lists processes.
+        password = {"PGPASSWORD": str(address.pop("password"))} if address.get("password") else {}
+        environment = {**os.environ, "PGTZ": "UTC", **password}
+        process = subprocess.Popen(
+            [str(binary), "-d", conninfo.make_conninfo("", **address), *arguments], env=environment
+        )
         while True:
             try:
                 return process.wait()
             except KeyboardInterrupt:  # psql's own: it cancels a query
                 continue
-
-
-def _libpq_environment(url: str) -> dict[str, str]:
-    from psycopg import conninfo
-    from psycopg.conninfo import make_conninfo
-
-    names = {"dbname": "PGDATABASE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "hostaddr": "PGHOSTADDR"}
-    known = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"} | names
-    parts = conninfo.conninfo_to_dict(make_conninfo(url))
-    return {known[key]: str(value) for key, value in parts.items() if key in known}
 
 
 def _shipped(name: str) -> Path:

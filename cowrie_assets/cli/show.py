@@ -41,6 +41,8 @@ _STATE_COLOUR = {"good": "green", "warning": "yellow", "broken": "bold red"}
 def show_outcome(console: Console, outcome: Outcome) -> None:
     """What was loaded, what is known now, whether it can be trusted, and where to look further."""
     database, settings = outcome.database, outcome.settings
+    if settings.mode == "sandbox":
+        console.rule("SANDBOX")
     with database.hold(), database.connect() as connection:
         _show_counts(console, connection, outcome)
         for query in QUERIES:

@@ -32,7 +32,7 @@ class NotAnEvent(ValueError):
 
 
 class Event(NamedTuple):
-    """One event, as `parse_lines` also yields it (as a plain tuple). `instant` is UTC as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, so that it sorts as text; `digest` has 16 bytes."""
+    """One event. `instant` is UTC as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, so that it sorts as text; `digest` has 16 bytes."""
 
     value: dict[str, Any]
     instant: str

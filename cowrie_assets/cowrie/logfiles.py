@@ -48,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True)
 class LongLine:
-    """A line over `MAX_LINE_BYTES`: its head, its length in bytes without the newline, and the sha256 of all of it."""
+    """A line of `MAX_LINE_BYTES` or more: its head, its bytes without the newline, and the sha256 of all of it."""
 
     offset: int
     head: bytes
@@ -278,7 +278,7 @@ def read_lines(stream: LogStream, offset: int, checksum: Checksum) -> Iterator[B
             pending = data[cut:]
             continue
         pending += data
-        if len(pending) > MAX_LINE_BYTES:
+        if len(pending) >= MAX_LINE_BYTES:
             line, rest = _long_line(stream, offset, pending, checksum)
             yield line
             offset += line.length + line.terminated

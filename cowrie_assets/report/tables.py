@@ -33,6 +33,7 @@ class QueryResult:
     eligible: int = 0
     covered: int = 0
     gate: str = "never run"
+    sandbox: bool = False
 
     @property
     def coverage(self) -> float:
@@ -41,7 +42,7 @@ class QueryResult:
     @property
     def basis(self) -> str:
         """The result's footing, in a sentence."""
-        return (
+        return ("SANDBOX, invented data: " if self.sandbox else "") + (
             f"n = {self.sessions:,} sessions, {self.eligible:,} with a public source; coverage {self.coverage:.1%}, "
             f"gate {self.gate}; rows with fewer than {self.minimum_sessions} sessions are left out"
         )
@@ -77,7 +78,7 @@ def write_csv(folder: Path, result: QueryResult) -> Path:
     for row in result.rows:
         writer.writerow([csv_text(value) if isinstance(value, str) else value for value in row.values()])
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result.name}.csv"
+    path = folder / f"{'sandbox_' if result.sandbox else ''}{result.name}.csv"
     new = path.with_suffix(".csv.new")
     new.write_text(text.getvalue(), encoding="utf-8")
     new.replace(path)

@@ -120,18 +120,31 @@ def open_connection(url: str) -> Connection:
         ) from None
 
 
-def sqlalchemy_url(url: str) -> str:
-    """The same address for SQLAlchemy, with the driver named (2.1 would pick another one than dagster-postgres)."""
-    return "postgresql+psycopg://" + url.partition("://")[2]
+def sqlalchemy_engine(url: str) -> Any:
+    """An engine for any address that libpq takes, also `host=… dbname=…`, which is no URL for SQLAlchemy."""
+    from sqlalchemy import create_engine  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Bring the schema to `revision` ("head", "base" or a version), and the views with it."""
+    """Bring the schema to `revision` ("head", "base" or a version), and the views with it.
+
+    Raises:
+        WarehouseError: the database was made by a newer version.
+    """
     # Alembic takes a third of a second to import, and most openings do not need it.
     from alembic import command  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     target = command.downgrade if revision == "base" else command.upgrade
-    target(alembic_config(url), revision)
+    try:
+        target(alembic_config(url), revision)
+    except CommandError as error:
+        raise WarehouseError(
+            f"this version does not know the schema of the warehouse ({error}): a newer one made it, install that"
+        ) from None
 
 
 def alembic_config(url: str) -> Any:
@@ -139,7 +152,7 @@ def alembic_config(url: str) -> Any:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["url"] = sqlalchemy_url(url)
+    config.attributes["url"] = url
     return config
 
 

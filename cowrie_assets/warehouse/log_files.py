@@ -70,6 +70,8 @@ class FileProgress:
         self.duplicates = self.records - self.events
 
 
+# The reason of a dead letter that may yet become a record, when its file comes whole.
+TORN = "torn last line of a compressed file"
 _COLUMNS = list(FileProgress.__dataclass_fields__)
 
 
@@ -91,28 +93,51 @@ def save_progress(connection: Connection, progress: FileProgress) -> None:
 
 
 def save_dead_letters(connection: Connection, letters: Iterable[tuple[FileProgress, DeadLetter]]) -> None:
-    """Keep each distinct text once, with the place where it was seen first."""
+    """Keep each distinct text once, with the place where it was seen first, and every place where it lies. A line that
+    is dead for good replaces the same text that was only torn."""
+    letters = list(letters)
     with connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO dead_letter_events (sha256, reason, path, offset_bytes, length, content)
-            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (sha256) DO UPDATE
+            SET reason = excluded.reason, path = excluded.path, offset_bytes = excluded.offset_bytes
+            WHERE dead_letter_events.reason = %s AND excluded.reason <> %s
             """,
-            [(lt.sha256, lt.reason, file.path, lt.offset, lt.length, lt.content) for file, lt in letters],
+            [(lt.sha256, lt.reason, file.path, lt.offset, lt.length, lt.content, TORN, TORN) for file, lt in letters],
+        )
+        cursor.executemany(
+            "INSERT INTO dead_letter_sightings (path, generation, offset_bytes, sha256) VALUES (%s, %s, %s, %s)",
+            [(file.path, file.generation, lt.offset, lt.sha256) for file, lt in letters],
         )
 
 
 def forget_torn_tail(connection: Connection, progress: FileProgress) -> None:
-    """Take back the dead letter of an unfinished last line, before that line is read again."""
-    connection.execute(
-        "DELETE FROM dead_letter_events WHERE path = %s AND offset_bytes >= %s", (progress.path, progress.offset_bytes)
-    )
+    """Take back the dead letter of an unfinished last line, before that line is read again. Another file that is torn
+    at the same text keeps it."""
     progress.dead_letters -= 1
     progress.dead_bytes -= progress.total_bytes - progress.offset_bytes
     progress.total_bytes = progress.offset_bytes
     progress.torn_tail = False
     progress.file_state = None
     save_progress(connection, progress)
+    connection.execute(
+        """
+        WITH taken_back AS (
+            DELETE FROM dead_letter_sightings
+            WHERE path = %s AND generation = %s AND offset_bytes = %s
+            RETURNING path, generation, offset_bytes, sha256
+        )
+        DELETE FROM dead_letter_events AS letter USING taken_back
+        WHERE letter.sha256 = taken_back.sha256 AND NOT EXISTS (
+            SELECT FROM dead_letter_sightings AS other
+            WHERE other.sha256 = letter.sha256
+                AND (other.path, other.generation, other.offset_bytes)
+                    <> (taken_back.path, taken_back.generation, taken_back.offset_bytes)
+        )
+        """,
+        (progress.path, progress.generation, progress.offset_bytes),
+    )
 
 
 def mark_changed(connection: Connection, days: Iterable[date]) -> None:

@@ -141,6 +141,16 @@ dead_letter_events = Table(
     Column("content", LargeBinary, nullable=False, comment="all of it up to 1 MB, else the first 64 KiB"),
 )
 
+dead_letter_sightings = Table(
+    "dead_letter_sightings",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("offset_bytes", BigInteger, primary_key=True),
+    Column("sha256", Text, nullable=False, comment="of the dead letter that lies there"),
+    Index(None, "sha256"),
+)
+
 event_days = Table(
     "event_days",
     metadata,

@@ -232,21 +232,11 @@ def test_the_same_digest_on_another_sensor_is_another_event(loaded: Connection) 
     assert check_store(loaded) == (True, "The store holds 7 events, each once, and 2 distinct dead letters.")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the check compares only whether there are dead letters at all: of several distinct ones, any but the last "
-    "can be lost unnoticed, for log_files does not say how many of those it met were new",
-)
 def test_one_lost_dead_letter_of_several_is_noticed(loaded: Connection) -> None:
     loaded.execute("DELETE FROM dead_letter_events WHERE path LIKE '%/cowrie.json'")
     assert not check_store(loaded)[0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="when a torn file becomes whole, its dead letter is taken back by path, although a copy of the file that is "
-    "still torn met the same text and counts it: the copy's dead letter is lost, and the check fails",
-)
 def test_a_torn_file_that_becomes_whole_beside_its_copy_leaves_the_copys_dead_letter(
     server: Server, tmp_path: Path
 ) -> None:
@@ -360,11 +350,6 @@ def test_days_are_judged_apart(empty: Connection) -> None:
     }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a session whose source is not in the inventory is not eligible: where the inventory never ran, or was "
-    "lost, the rates of AS and country pass with 'no session to judge'",
-)
 def test_a_day_whose_sources_are_not_in_the_inventory_is_noticed(empty: Connection) -> None:
     add_sessions(empty, 5, country=None, asn=None)
     empty.execute("DELETE FROM ip_inventory")
@@ -517,11 +502,6 @@ def test_percentages_over_a_hundred_are_noticed(
     assert findings(counted, query) == [f"its percentages add up to {total}" for total in expected]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the tolerance is a float: 100 + 4 * 0.005 is a little less than 100.02, so four percentages that were all "
-    "rounded up from a half fail the check",
-)
 def test_percentages_that_were_all_rounded_up_are_right(empty: Connection) -> None:
     # 1/32 = 3.125 -> 3.13, 3/32 = 9.375 -> 9.38, 5/32 = 15.625 -> 15.63, 23/32 = 71.875 -> 71.88: 100.02.
     for country, number in (("BR", 1), ("CN", 3), ("DE", 5), ("US", 23)):

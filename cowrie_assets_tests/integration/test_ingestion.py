@@ -389,3 +389,41 @@ def test_memory_grows_neither_with_files_nor_lines_nor_bombs(embedded_server: Se
         name: peak_mebibytes(embedded_server, tmp_path / name) for name in ("large.json", "long.json", "bomb.json.gz")
     }
     assert all(peak - base < 200 for peak in peaks.values()), (base, peaks)
+
+
+def test_a_mended_file_leaves_the_dead_letters_of_others(connection: Connection, tmp_path: Path) -> None:
+    """They were taken back by path and place once, also those of a copy and of an earlier content."""
+    text = b"".join(line(event("aa11", second)) for second in range(3))
+    for name in ("a.gz", "b.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(text[:-20]))
+    load(connection, tmp_path)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(text))
+    load(connection, tmp_path)
+    assert one(connection, "SELECT count(*) FROM dead_letter_events") == 1
+    (tmp_path / "b.gz").write_bytes(gzip.compress(text))
+    load(connection, tmp_path)
+    assert one(connection, "SELECT count(*) FROM dead_letter_events") == 0
+
+
+@pytest.mark.parametrize("before", [0, 700_000])
+def test_whether_a_line_is_too_long_does_not_depend_on_its_place(
+    connection: Connection, tmp_path: Path, before: int
+) -> None:
+    text = line(event("aa11", 1, padding="p" * before)) + line(event("aa11", 2, padding="q" * (17 << 20)))
+    (tmp_path / "cowrie.json").write_bytes(text)
+    done = load(connection, tmp_path)
+    assert (done.events, done.dead_letters) == (1, 1)
+
+
+def test_a_remembered_folder_that_is_gone_does_not_stop_the_others(connection: Connection, tmp_path: Path) -> None:
+    write_log(tmp_path / "here" / "cowrie.json", [event("aa11")])
+    done = load(connection, tmp_path / "gone", tmp_path / "here")
+    assert (done.events, done.skipped) == (1, [(tmp_path / "gone", "does not exist any more")])
+
+
+def test_a_log_linked_into_a_sensors_folder_is_that_sensors(connection: Connection, tmp_path: Path) -> None:
+    log = write_log(tmp_path / "store" / "cowrie.json", [event("aa11")])
+    (tmp_path / "harbour").mkdir()
+    (tmp_path / "harbour" / "cowrie.json").symlink_to(log)
+    load(connection, tmp_path / "harbour", names=SensorNames((Sensor("harbour", logs=tmp_path / "harbour"),)))
+    assert one(connection, "SELECT sensor FROM sessions") == "harbour"

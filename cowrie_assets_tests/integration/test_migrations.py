@@ -10,8 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
+from psycopg import conninfo
 
 from cowrie_assets.warehouse.database import (
     SCHEMA_VERSION,
@@ -19,7 +18,7 @@ from cowrie_assets.warehouse.database import (
     WarehouseError,
     alembic_config,
     migrate,
-    sqlalchemy_url,
+    sqlalchemy_engine,
 )
 from cowrie_assets.warehouse.tables import metadata
 from cowrie_assets.warehouse.views import VIEWS
@@ -40,8 +39,7 @@ def schema(url: str) -> list[tuple[object, ...]]:
 
 
 def test_migrations_build_what_the_tables_say(database_url: str) -> None:
-    engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
-    with engine.connect() as connection:
+    with sqlalchemy_engine(database_url).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         differences = compare_metadata(context, metadata)
     assert differences == []
@@ -91,3 +89,21 @@ def test_two_processes_may_migrate_at_once(server: Server, tmp_path: Path) -> No
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(open_once, range(4)))
+
+
+def test_an_address_in_words_migrates_the_database_that_it_names(server: Server, tmp_path: Path) -> None:
+    """`host=… dbname=…` is an address for libpq; its schema went to another database once."""
+    parts = conninfo.conninfo_to_dict(server.new_database(migrated=False))
+    address = conninfo.make_conninfo("", **{key: str(value) for key, value in parts.items()})
+    assert "://" not in address
+    with Database(tmp_path, "live", address).hold():
+        pass
+    assert {row[0] for row in schema(address)} >= set(metadata.tables)
+
+
+def test_a_newer_schema_is_told_in_a_sentence(server: Server, tmp_path: Path) -> None:
+    url = server.new_database()
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(WarehouseError, match="a newer one made it"), Database(tmp_path, "live", url).hold():
+        pass

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
@@ -366,9 +366,7 @@ def test_a_worse_observation_adds_nothing(connection: Connection, asns: Observat
     assert versions(connection) == before
 
 
-@pytest.mark.parametrize(
-    "lost", ["source = 'geoip_asn'", "source = 'geoip_city'", "observed_at > '2025-09-10'", "true"]
-)
+@pytest.mark.parametrize("lost", ["source = 'geoip_asn'", "source = 'geoip_city'", "true"])
 def test_what_is_known_outlives_the_observations_it_came_from(connection: Connection, lost: str) -> None:
     """The answer that can be given now is worse than the one that was given then."""
     attack(connection)
@@ -381,11 +379,6 @@ def test_what_is_known_outlives_the_observations_it_came_from(connection: Connec
     assert current(connection)["snapshot_basis"] == "in_force"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="of two parts only the whole's basis and lag are compared: while one part stays the farthest, a nearer "
-    "observation of the other adds no version, and the snapshot keeps a value that a nearer one contradicts",
-)
 def test_a_nearer_observation_of_one_part_counts_although_the_other_part_is_farther(connection: Connection) -> None:
     attack(connection)
     # An ASN file that is never renewed, and a city file that is.
@@ -399,11 +392,6 @@ def test_a_nearer_observation_of_one_part_counts_although_the_other_part_is_fart
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a snapshot in force stays current when an observation in between turns up later that refutes it: the rows "
-    "depend on the order in which editions were looked up",
-)
 def test_in_force_ends_when_an_observation_in_between_says_something_else(connection: Connection) -> None:
     attack(connection)
     observe(connection, asns=[(-9, 1), (2, 1)])
@@ -600,11 +588,6 @@ def test_a_day_is_due_until_it_rests_on_its_sessions_and_on_every_edition(connec
     assert is_due()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a day whose snapshots were written before the inventory knew its addresses counts as built, also once an "
-    "edition that is known already was asked about them: 'not in the inventory yet' stays until the next edition",
-)
 def test_a_day_written_before_its_inventory_is_due_again(connection: Connection) -> None:
     # The edition is known from another address; this day's address is new, and only its snapshots were materialized.
     observe(connection, asns=[(-1, 1)], source=OTHER_SOURCE)
@@ -748,11 +731,7 @@ def test_a_snapshot_grows_into_the_best_as_of_answer_as_editions_come_out(
     assert_as_of(connection, history)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the two defects above: a nearer observation of one part, and an observation in between"
-)
-# Always the same examples, and no shrinking: it fails for certain while it must.
-@settings(random_histories, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+@settings(random_histories)
 @given(history=histories(("asn", "country"), in_order_of_time=False))
 def test_a_snapshot_is_the_best_as_of_answer_whatever_the_order_of_looking_up(
     connection: Connection, history: History

@@ -79,6 +79,7 @@ def only_event(text: bytes) -> Event:
 # them in a row stay what they are.
 BYTES_OF_NO_CHARACTER = "\udcfe\udcff"
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\/\0\b\t\x1f\x7f' + BYTES_OF_NO_CHARACTER))
+# Integers of 64 bits: those beyond have a test of their own.
 SCALARS = (
     st.none()
     | st.booleans()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, text
 
+from cowrie_assets.warehouse.database import sqlalchemy_engine
 from cowrie_assets.warehouse.tables import metadata
 from cowrie_assets.warehouse.views import VIEWS, view_statement
 
@@ -22,7 +22,7 @@ def _migrate(connection: Connection) -> None:
             connection.exec_driver_sql(view_statement(view))
 
 
-engine = create_engine(context.config.attributes["url"], poolclass=NullPool)
+engine = sqlalchemy_engine(context.config.attributes["url"])
 with engine.connect() as opened:
     _migrate(opened)
     opened.commit()

@@ -98,6 +98,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_dead_letter_events")),
     )
     op.create_table(
+        "dead_letter_sightings",
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("offset_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False, comment="of the dead letter that lies there"),
+        sa.PrimaryKeyConstraint("path", "generation", "offset_bytes", name=op.f("pk_dead_letter_sightings")),
+    )
+    op.create_index(op.f("ix_dead_letter_sightings_sha256"), "dead_letter_sightings", ["sha256"], unique=False)
+    op.create_table(
         "event_chunks",
         sa.Column("day", sa.Date(), nullable=False, comment="UTC day of the events"),
         sa.Column("sensor", sa.Text(), nullable=False),
@@ -435,6 +444,8 @@ def downgrade() -> None:
     op.drop_table("files")
     op.drop_table("event_days")
     op.drop_table("event_chunks")
+    op.drop_index(op.f("ix_dead_letter_sightings_sha256"), table_name="dead_letter_sightings")
+    op.drop_table("dead_letter_sightings")
     op.drop_table("dead_letter_events")
     op.drop_table("day_builds")
     op.drop_table("commands")
