@@ -7,6 +7,7 @@ Lives here: the commands and their exit codes (0 done, 1 failed, 2 wrong use). N
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import replace
 from datetime import date
@@ -41,6 +42,8 @@ DEMO_LAST_DAY = date(2025, 9, 12)
 
 def main() -> None:
     """Run a command; what goes wrong for a known reason is said in a sentence, without a traceback."""
+    # Ended by SIGTERM as by Ctrl-C: the embedded database stops when its last user leaves in an orderly way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except (SettingsError, WarehouseError, EmbeddedServerError, NothingToLoad, GeoFileError) as error:

@@ -7,6 +7,7 @@ Lives here: Dagster's home, runs in this process with their progress, the UI's p
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +31,7 @@ from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.partitions import ranges
 from cowrie_assets.progress import read_statuses
-from cowrie_assets.settings import Settings
+from cowrie_assets.settings import Settings, SettingsError
 from cowrie_assets.warehouse.database import Database
 
 _EDITED_MARK = "# as shipped: "
@@ -157,6 +158,14 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
 def serve_ui(settings: Settings, console: Console, port: int) -> int:
     """Run `dagster dev` on 127.0.0.1 until it ends; the embedded database stays up for as long."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise SettingsError(
+                f"port {port} is in use: is the UI open already? Else name another one: --port"
+            ) from None
     prepare_dagster_home(settings)
     database = Database(settings.home, settings.mode, settings.database_url)
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
@@ -165,8 +174,12 @@ def serve_ui(settings: Settings, console: Console, port: int) -> int:
         process = subprocess.Popen([*command, "-w", str(_shipped("workspace.yaml"))])
         try:
             return process.wait()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # it reached Dagster as well, which is ending
             return process.wait()
+        finally:
+            if process.poll() is None:  # SIGTERM reached only us
+                process.terminate()
+                process.wait()
 
 
 def open_psql(database: Database, arguments: list[str]) -> int:

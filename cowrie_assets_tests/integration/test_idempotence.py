@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -118,12 +119,7 @@ def load_if_any(connection: Connection, folder: Path) -> None:
         return
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(delivery=deliveries())
-def test_any_delivery_gives_the_same_rows(
-    connection: Connection, delivery: tuple[list[bytes], list[list[Piece]]]
-) -> None:
-    whole, runs = delivery
+def assert_same_rows(connection: Connection, whole: list[bytes], runs: list[list[Piece]]) -> None:
     with TemporaryDirectory() as folder:
         empty(connection)
         (Path(folder) / "cowrie.json").write_bytes(text_of(whole))
@@ -137,3 +133,22 @@ def test_any_delivery_gives_the_same_rows(
     if any(piece.lines and not any(b'"cowrie.' in text for text in piece.lines) for run in runs for piece in run):
         del expected["dead letters"], found["dead letters"]
     assert found == expected
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(delivery=deliveries())
+def test_any_delivery_gives_the_same_rows(
+    connection: Connection, delivery: tuple[list[bytes], list[list[Piece]]]
+) -> None:
+    assert_same_rows(connection, *delivery)
+
+
+@pytest.mark.soak
+@settings(
+    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(delivery=deliveries())
+def test_any_of_many_deliveries_gives_the_same_rows(
+    connection: Connection, delivery: tuple[list[bytes], list[list[Piece]]]
+) -> None:
+    assert_same_rows(connection, *delivery)
