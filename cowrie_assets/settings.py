@@ -7,6 +7,7 @@ Not here: opening anything. Reading settings never touches a database or the net
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ class Settings:
             SettingsError: a value cannot be read; the message names it.
         """
         env = os.environ if environ is None else environ
-        mode = env.get("COWRIE_MODE", "live")
+        mode = env.get("COWRIE_MODE") or "live"
         if mode not in ("live", "sandbox"):
             raise SettingsError(f"COWRIE_MODE is {mode!r}: set it to 'live' or 'sandbox', or leave it unset (live)")
         root = Path(env.get("COWRIE_HOME") or "var").expanduser().absolute()
@@ -99,14 +100,15 @@ class Settings:
     def remembered_log_folders(self) -> tuple[Path, ...]:
         """The folders of earlier `run LOGS=…`, so that the UI materializes the same logs later."""
         try:
-            lines = self.state.log_folders.read_text(encoding="utf-8").splitlines()
+            folders = json.loads(self.state.log_folders.read_text(encoding="ascii"))
         except FileNotFoundError:
             return ()
-        return tuple(Path(line) for line in lines if line)
+        return tuple(map(Path, folders))
 
     def remember_log_folders(self, folders: tuple[Path, ...]) -> None:
         known = list(dict.fromkeys([*self.remembered_log_folders(), *folders]))
-        self.state.write(self.state.log_folders, "".join(f"{folder}\n" for folder in known))
+        # JSON: a folder's name may hold a newline, or bytes that are no UTF-8.
+        self.state.write(self.state.log_folders, json.dumps([str(folder) for folder in known], indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class StateFolder:
 
     @property
     def log_folders(self) -> Path:
-        return self.home / "log_folders.txt"
+        return self.home / "log_folders.json"
 
     @property
     def start_date(self) -> Path:
@@ -169,7 +171,7 @@ class SensorNames:
     def of_file(self, path: Path) -> str | None:
         """The sensor whose `logs` folder holds this file, the deepest where several do."""
         # A log that is linked into a sensor's folder is that sensor's, as is one in a folder that is itself a link.
-        places = {path.absolute(), path.resolve()}
+        places = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100 - it removes the dots, absolute() does not
         parents = places.union(*(place.parents for place in places))
         owners = [(len(folder.parts), name) for folder, name in self._by_folder if folder in parents]
         return max(owners)[1] if owners else None
@@ -212,13 +214,17 @@ def read_sensors(config: str | None) -> tuple[Sensor, ...]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"COWRIE_CONFIG names {path}, which does not exist: copy sensors.example.toml") from error
+    except OSError as error:
+        raise SettingsError(
+            f"COWRIE_CONFIG names {path}, which cannot be read ({error.strerror}): name a file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     unknown = set(content) - {"sensor", "enrichment", "services"}
     if unknown:
         raise SettingsError(f"{path}: unknown part {', '.join(sorted(unknown))}; sensors are [[sensor]] tables")
     tables = content.get("sensor", [])
-    if not isinstance(tables, list):
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise SettingsError(f"{path}: write each sensor as a [[sensor]] table (two brackets)")
     return tuple(_sensor(path, table) for table in tables)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import json
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from typing import Any, NamedTuple
 import orjson
 
 DIGEST_BYTES = 16
+# Deeper than any event, and shallow enough for every reader and writer of JSON from anywhere on the stack.
+MAX_DEPTH = 250
 # What surrounds a record without being part of it. NUL: after a power loss a file system leaves a block of zeros where
 # the data had not reached the disk; a real log of 2022 has 540,597 of them before a good record.
 PADDING = b"\0 \t\r\n"
@@ -69,7 +73,15 @@ def parse_lines(lines: list[bytes]) -> Iterator[tuple[bytes, tuple[dict[str, Any
 
 def is_sortable(stamp: str) -> bool:
     """Whether a timestamp has the very form that sorts as text (24:00:00 is the next day to newer Pythons)."""
-    return len(stamp) == 27 and stamp[26] == "Z" and stamp[19] == "." and stamp[10] == "T" and stamp[11:13] != "24"
+    return (
+        len(stamp) == 27
+        and stamp[26] == "Z"
+        and stamp[19] == "."
+        and stamp[10] == "T"
+        and stamp[7] == "-"
+        and stamp[11:13] != "24"
+        and "\0" not in stamp  # the C reader of timestamps stops there
+    )
 
 
 @contextmanager
@@ -91,25 +103,27 @@ def salvage(line: bytes) -> Iterator[Segment]:
     Text that follows an event on its line is a segment of its own. That makes a file that is read while it grows give
     the same rows as the finished file, wherever the first reading happened to stop.
     """
-    rest = line
+    text = line.decode("utf-8", "surrogateescape")
+    if _depth(text) > MAX_DEPTH:
+        yield Segment(line, None, NOT_JSON)
+        return
+    begun = 0
     while True:
-        padding = len(rest) - len(rest.lstrip(PADDING + _BYTE_ORDER_MARK))
-        text = rest[padding:].decode("utf-8", "surrogateescape")
+        padding = _LEADING_PADDING.match(text, begun)
         try:
-            value, end = _DECODER.raw_decode(text)
+            value, end = _DECODER.raw_decode(text, padding.end() if padding else begun)
             event = Event(value, event_instant(value), digest(value))
         except NotAnEvent as error:
-            yield Segment(rest, None, str(error))
+            yield Segment(_raw(text[begun:]), None, str(error))
             return
-        except (ValueError, RecursionError):  # also integers of more than 4,300 digits
-            yield Segment(rest, None, NOT_JSON)
+        except ValueError:
+            yield Segment(_raw(text[begun:]), None, NOT_JSON)
             return
-        cut = padding + len(text[:end].encode("utf-8", "surrogateescape"))
-        if not rest[cut:].strip(PADDING):
-            yield Segment(rest, event, None)
+        if _ONLY_PADDING.match(text, end):
+            yield Segment(_raw(text[begun:]), event, None)
             return
-        yield Segment(rest[:cut], event, None)
-        rest = rest[cut:]
+        yield Segment(_raw(text[begun:end]), event, None)
+        begun = end
 
 
 def event_instant(value: object) -> str:
@@ -124,7 +138,7 @@ def event_instant(value: object) -> str:
     if not isinstance(event_id, str) or not event_id.startswith("cowrie."):
         raise NotAnEvent(NO_EVENT_ID)
     stamp = value.get("timestamp")
-    if not isinstance(stamp, str):
+    if not isinstance(stamp, str) or "\0" in stamp:
         raise NotAnEvent(NO_TIMESTAMP)
     try:
         moment = datetime.fromisoformat(stamp)
@@ -140,8 +154,9 @@ def digest(value: dict[str, Any]) -> bytes:
     """The identity of an event within its sensor: the JSON value, whatever its spacing, escapes or order of keys."""
     try:
         canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # lone surrogates, or integers beyond 64 bits
-        canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+    except TypeError:  # lone surrogates
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        canonical = text.encode("utf-8", "surrogatepass")
     return blake2b(canonical, digest_size=DIGEST_BYTES).digest()
 
 
@@ -161,11 +176,44 @@ def _require(segment: Segment) -> dict[str, Any]:
     return segment.event.value
 
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest outside strings; shallow texts, which nearly all are, are not looked at closely."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKET_OR_STRING.findall(text):
+        if bracket in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in "]}":
+            depth -= 1
+    return deepest
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits[:20]} is beyond all numbers")
+    return value
+
+
+def _integer(digits: str) -> float:
+    """As orjson reads it: beyond 64 bits an integer is a float, so that both readers see the same value."""
+    if len(digits) > 20:
+        return _float(digits)
+    value = int(digits)
+    return value if -(2**63) <= value < 2**64 else float(value)
+
+
+_LEADING_PADDING = re.compile("[\0 \t\r\n\ufeff]*")
+_ONLY_PADDING = re.compile("[\0 \t\r\n]*\\Z")
+_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_float, parse_int=_integer)

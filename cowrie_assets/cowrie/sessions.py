@@ -136,11 +136,15 @@ def seconds(event: Value) -> float | None:
     value, scale = event.get("duration"), 1.0
     if value is None:
         value, scale = event.get("duration_ms"), 0.001
-    try:
-        # Half a year is longer than any session, and keeps a forged 1e308 out of every average.
-        duration = float(value) * scale if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
         return None
+    try:
+        duration = (
+            float(value) * scale if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+        )
+    except OverflowError:
+        return None
+    # Half a year is longer than any session, and keeps a forged 1e308 out of every average.
     return duration if 0 <= duration < 1.6e7 else None
 
 
@@ -238,11 +242,13 @@ def _nothing(session: Session, _at: str, _event: Value) -> None:
     """A known event that adds nothing to the session's row."""
 
 
+_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _REPR = re.compile(r"b?(['\"])(.*)\1", re.DOTALL)
 _PUBLIC_KEY = re.compile(
     r"(ssh-rsa|ssh-dss|ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
-    r"\s+(AAAA[A-Za-z0-9+/]{12,}={0,3})([^\n\"'>|;&]*)"
+    # The remark ends with its line, also with one that is spelt \\n for echo -e and printf.
+    r"\s+(AAAA[A-Za-z0-9+/]{12,}={0,3})((?:(?!\\[nr])[^\n\r\"'>|;&])*)"
 )
 
 _HANDLERS: dict[str, Callable[[Session, str, Value], None]] = {

@@ -9,18 +9,20 @@ import re
 import unicodedata
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>&:@/])")
+_ADDRESS = re.compile(r"://|@|(?<=www)\.", re.IGNORECASE)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def markdown_text(text: str) -> str:
     """Text inside Markdown that becomes no markup, link, image, table cell or HTML."""
-    flat = visible(text)
-    return _MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", flat)
+    # A word joiner, which nobody sees, keeps addresses apart: the UI looks for them behind the entities, too.
+    apart = _ADDRESS.sub(lambda match: f"\u2060{match.group()}\u2060", visible(text))
+    return _MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", apart)
 
 
 def markdown_code(text: str) -> str:
     """Text as inline code."""
-    return f"`{visible(text).replace('`', 'ˋ').replace('|', '¦')}`"
+    return f"`{visible(text).replace('`', 'ˋ').replace('|', '¦') or ' '}`"
 
 
 def csv_text(text: str) -> str:

@@ -224,12 +224,18 @@ def _repeat_some(lines: list[bytes], rng: Random) -> int:
 
 def _write_file(folder: Path, day: date, days: list[date], content: bytes) -> None:
     if day == days[-1]:
-        (folder / "cowrie.json").write_bytes(content)
+        _write_new(folder / "cowrie.json", content)
     elif day == days[-2]:
-        (folder / f"cowrie.json.{day}").write_bytes(content)
+        _write_new(folder / f"cowrie.json.{day}", content)
     else:
         # Not gzip.compress: the header it writes differs between versions of Python.
         packed = io.BytesIO()
         with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=packed, mtime=0) as file:
             file.write(content)
-        (folder / f"cowrie.json.{day}.gz").write_bytes(packed.getvalue())
+        _write_new(folder / f"cowrie.json.{day}.gz", packed.getvalue())
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """A file that says the same already keeps its times, so that a second demo finds nothing to read."""
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)

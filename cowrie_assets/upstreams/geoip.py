@@ -6,15 +6,21 @@ Lives here: looking addresses up and reading the records into typed fields. Not 
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import maxminddb
 from maxminddb.errors import InvalidDatabaseError
+
+_COUNTRY = re.compile("[A-Z]{2}")
+# Stand-ins of older files: unknown, satellite and anonymous ones, "Europe", "Asia/Pacific".
+_NO_COUNTRIES = frozenset({"XX", "ZZ", "EU", "AP"})
 
 
 class GeoFileError(ValueError):
@@ -54,7 +60,10 @@ class GeoFile:
         metadata = self._reader.metadata()
         self.path = path
         self.kind = metadata.database_type
-        self.built_at = datetime.fromtimestamp(metadata.build_epoch, UTC)
+        try:
+            self.built_at = datetime.fromtimestamp(metadata.build_epoch, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise GeoFileError(f"{path} names no build date ({metadata.build_epoch}): download it again") from None
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +82,8 @@ class GeoFile:
 
     def _get(self, address: str) -> tuple[str | None, Any]:
         try:
-            record, length = self._reader.get_with_prefix_len(address)
+            # The C library would also take 29.7.17 and 0x1d.7.17.1.
+            record, length = self._reader.get_with_prefix_len(str(ip_address(address)))
         except (ValueError, InvalidDatabaseError):  # IPv6 in an IPv4-only file, or a damaged record
             return None, None
         return str(ip_network(f"{address}/{length}", strict=False)), record
@@ -93,14 +103,15 @@ def parse_city(record: Any) -> CityRecord | None:
     fields = record if isinstance(record, dict) else {}
     country, city, location = (_table(fields.get(key)) for key in ("country", "city", "location"))
     code = country.get("iso_code")
-    known = code if isinstance(code, str) and len(code) == 2 and code.isascii() and code.isupper() else None
+    known = code if isinstance(code, str) and _COUNTRY.fullmatch(code) and code not in _NO_COUNTRIES else None
+    radius = _number(location.get("accuracy_radius"))
     parsed = CityRecord(
-        country=None if known == "XX" else known,
-        country_name=_text(_table(country.get("names")).get("en")),
+        country=known,
+        country_name=_text(_table(country.get("names")).get("en")) if known else None,
         city=_text(_table(city.get("names")).get("en")),
         latitude=_number(location.get("latitude")),
         longitude=_number(location.get("longitude")),
-        accuracy_radius=radius if isinstance(radius := location.get("accuracy_radius"), int) else None,
+        accuracy_radius=None if radius is None else int(radius),
     )
     return parsed if parsed.country or parsed.city else None
 
@@ -114,4 +125,5 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if good else None

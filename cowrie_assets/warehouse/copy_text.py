@@ -35,6 +35,11 @@ def field(value: str | None) -> str:
     return _COPY_SPECIAL.sub(lambda match: _COPY_ESCAPES[match.group()], storable(value))
 
 
+def stored_field(value: str) -> str:
+    """The field of a text that `storable` has made already."""
+    return _COPY_SPECIAL.sub(lambda match: _COPY_ESCAPES[match.group()], value)
+
+
 def number(value: float | None) -> str:
     """A numeric column's field, NULL for None."""
     return "\\N" if value is None else repr(value)

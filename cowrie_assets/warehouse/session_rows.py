@@ -11,7 +11,7 @@ from datetime import date
 from psycopg import sql
 
 from cowrie_assets.cowrie.sessions import Session
-from cowrie_assets.warehouse.copy_text import field, number
+from cowrie_assets.warehouse.copy_text import field, number, stored_field
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _COLUMNS = {
@@ -38,7 +38,7 @@ class DayRows:
         self.rows: dict[str, list[str]] = {table: [] for table in SESSION_TABLES}
 
     def add(self, sensor: str, session: Session) -> None:
-        key = f"{self.day}\t{field(sensor)}\t{field(session.session_id)}\t"
+        key = f"{self.day}\t{stored_field(sensor)}\t{stored_field(session.session_id)}\t"
         self.rows["sessions"].append(key + _session(session))
         for table, lines in _details(session):
             self.rows[table].extend(f"{key}{sequence}\t{line}\n" for sequence, line in enumerate(lines, 1))

@@ -130,7 +130,6 @@ def test_numbers_are_written_as_postgresql_reads_them() -> None:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="session_id_of makes the id storable, and field does so once more")
 @pytest.mark.parametrize("session_id", ["0bad\0cafe", r"0bad\u0000cafe", "0bad\udcffcafe"])
 def test_a_session_id_is_turned_back_like_every_other_text(session_id: str) -> None:
     value = loglines.event(session_id)

@@ -88,17 +88,21 @@ def test_what_cannot_be_seen_is_spelt(text: str, expected: str) -> None:
 # --- Markdown ---------------------------------------------------------------------------------------------------------
 
 
+def unescaped(markdown: str) -> str:
+    """What a reader sees: a character of no width, which may keep a link apart, is none of the text, where it is spelt."""
+    return re.sub("[\u200b\u2060]", "", html.unescape(markdown))
+
+
 @given(TEXTS | CHARACTERS)
 @many
 def test_markdown_text_has_no_active_character_and_shows_the_text(text: str) -> None:
     escaped = markdown_text(text)
     bare = re.sub(r"&#\d{1,6};", "", escaped)
     assert not set(bare) & ACTIVE
-    assert html.unescape(escaped) == visible(text)
+    assert unescaped(escaped) == visible(text)
     assert "\n" not in escaped
 
 
-@pytest.mark.xfail(strict=True, reason="Dagster's UI looks for addresses in the text behind the entities, too")
 @pytest.mark.parametrize("text", ["https://evil.example/x", "see www.evil.example", "write to a@evil.example"])
 def test_markdown_text_becomes_no_link(text: str) -> None:
     # What remark-gfm, which Dagster's UI is built with, makes links of after it has decoded the entities.
@@ -119,7 +123,6 @@ def test_markdown_code_cannot_be_left(text: str) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="two backticks begin code that runs to the next two")
 def test_empty_markdown_code_swallows_nothing() -> None:
     assert not re.search("``", markdown_code("") + " and " + markdown_code(""))
 
@@ -135,7 +138,7 @@ def test_a_markdown_table_keeps_its_cells_whatever_they_hold(names: list[str]) -
     header, rule, *rows, empty, basis = table.split("\n")
     assert (header, rule, empty) == ("| as_name | session_count | country |", "| --- | --- | --- |", "")
     assert [row.count("|") for row in rows] == [4] * len(names)
-    assert [html.unescape(row) for row in rows] == [f"| {visible(name)} | 5 | – |" for name in names]
+    assert [unescaped(row) for row in rows] == [f"| {visible(name)} | 5 | – |" for name in names]
     assert basis.startswith("n = 9 sessions, 8 with a public source; coverage 75.0%")
 
 

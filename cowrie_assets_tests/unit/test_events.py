@@ -167,6 +167,12 @@ def test_two_values_are_two_events(one: object, other: object) -> None:
     assert (digest(event(x=one)) == digest(event(x=other))) is equal
 
 
+def test_the_order_of_keys_makes_no_difference_to_what_orjson_cannot_write() -> None:
+    fields = {"b": "\udcff", "a": {"d": 1, "c": "\ud800"}}
+    turned = {"a": {"c": "\ud800", "d": 1}, "b": "\udcff"}
+    assert digest(event(**fields)) == digest(turned | event())
+
+
 def test_a_field_more_is_another_event() -> None:
     assert digest(event()) != digest(event(x=None))
     assert len(digest(event())) == DIGEST_BYTES
@@ -191,7 +197,6 @@ def test_two_spellings_of_a_field_have_one_digest(one: bytes, other: bytes) -> N
     assert only_event(start + one + end).digest == only_event(start + other + end).digest
 
 
-@pytest.mark.xfail(strict=True, reason="orjson reads integers beyond 64 bits as floats, salvage reads them as integers")
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 30])
 def test_a_huge_integer_makes_no_difference_between_the_readers(number: str) -> None:
     # A last line without its newline is read by `salvage`, the same line in a rotated copy by `parse_lines`: with two
@@ -200,14 +205,12 @@ def test_a_huge_integer_makes_no_difference_between_the_readers(number: str) -> 
     assert [strict(text)] == [segment.event for segment in salvage(text)]
 
 
-@pytest.mark.xfail(strict=True, reason="the forgiving reader takes 1e400 for infinity, whose digest is that of null")
 @pytest.mark.parametrize("number", ["1e400", "-1e400"])
 def test_a_number_beyond_all_floats_is_not_null(number: str) -> None:
     events = [segment.event for segment in read(line()[:-1] + f',"x":{number}}}'.encode())]
     assert digest(event(x=None)) not in {found.digest for found in events if found is not None}
 
 
-@pytest.mark.xfail(strict=True, reason="json.dumps writes two lone surrogates like the one character they would make")
 def test_two_lone_surrogates_are_not_the_character_they_would_make() -> None:
     # Half a character as an escape, then a byte of no character. A third surrogate elsewhere sends both values through
     # the same branch of `digest`.
@@ -266,6 +269,7 @@ def test_a_timestamp_is_read_as_utc(stamp: str, instant: str) -> None:
 def test_what_is_no_timestamp_is_refused(stamp: object) -> None:
     with pytest.raises(NotAnEvent, match=f"^{NO_TIMESTAMP}$"):
         event_instant(event(timestamp=stamp))
+    assert strict(line(timestamp=stamp)) is None
 
 
 def test_midnight_as_24_hours_is_the_next_day_or_refused() -> None:
@@ -318,15 +322,11 @@ def test_instants_sort_as_text_like_the_moments_they_mean(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", one, re.ASCII)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a week date with a full fraction has 27 characters, so it is handed on as it is"
-)
 def test_a_week_date_becomes_a_date() -> None:
     # As it is it sorts behind every day of its year, and PostgreSQL refuses it: the day can never be rebuilt.
     assert event_instant(event(timestamp="2025-W09-6T12:00:00.123456Z")) == "2025-03-01T12:00:00.123456Z"
 
 
-@pytest.mark.xfail(ON_PYTHON_3_11, strict=True, reason="datetime.fromisoformat stops at a NUL, and 27 characters pass")
 @pytest.mark.parametrize(
     "stamp", ["2025-03-01T12:00:00.1234Z\0Z", "2025-03-01T12:00Z\0:.123456Z", "2025-03-01T12:00:00.Z\x009999Z"]
 )
@@ -355,6 +355,8 @@ def test_a_timestamp_with_a_nul_is_refused_or_cleaned(stamp: str) -> None:
         (b"42", NOT_AN_OBJECT),
         (b"{}", NO_EVENT_ID),
         (line(eventid="webtrap.request"), NO_EVENT_ID),
+        (line(eventid="cowries.login.failed"), NO_EVENT_ID),
+        (line(eventid="Cowrie.login.failed"), NO_EVENT_ID),
         (line(eventid=["cowrie.login.failed"]), NO_EVENT_ID),
         (line(eventid=None), NO_EVENT_ID),
         (b'{"eventid":"cowrie.login.failed"}', NO_TIMESTAMP),
@@ -398,7 +400,6 @@ def from_a_deeper_stack(levels: int, call: Callable[[], Any]) -> Any:
     return call() if levels == 0 else from_a_deeper_stack(levels - 1, call)
 
 
-@pytest.mark.xfail(ON_PYTHON_3_11, strict=True, reason="how deep the forgiving reader reads depends on who calls it")
 def test_what_was_an_event_when_it_was_stored_is_one_for_every_caller() -> None:
     # The raw control character keeps orjson, which has limits of its own, from reading it.
     text = line()[:-1] + b',"y":"\x01","x":' + b"[" * 700 + b"]" * 700 + b"}"
@@ -449,7 +450,6 @@ def test_a_lone_surrogate_is_kept() -> None:
     assert only_event(line(password="half \ud83d of a character")).value["password"] == "half \ud83d of a character"
 
 
-@pytest.mark.xfail(strict=True, reason="salvage decodes all of the rest of the line for every record on it")
 def test_the_time_for_glued_records_grows_with_their_number() -> None:
     # A line may have 16 MiB: a shipper that loses newlines, or a file with old Macintosh line ends, costs minutes.
     def seconds(records: int) -> float:
