@@ -43,7 +43,7 @@ check: $(VENV)/.development ## Formatting, lint, types, SQL, imports
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --quiet sql
 	$(BIN)/lint-imports
-	$(BIN)/dagster definitions validate -m cowrie_assets.definitions
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dg check defs
 
 bench: $(VENV)/.development ## Measure against limits in the same run
 	$(BIN)/python -m cowrie_assets_tests.benchmarks.loading

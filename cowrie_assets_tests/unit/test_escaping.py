@@ -89,7 +89,7 @@ def test_what_cannot_be_seen_is_spelt(text: str, expected: str) -> None:
 
 
 def unescaped(markdown: str) -> str:
-    """What a reader sees: a character of no width, which may keep a link apart, is none of the text, where it is spelt."""
+    """What a reader sees: a character of no width, which may keep a link apart, is none of the text."""
     return re.sub("[\u200b\u2060]", "", html.unescape(markdown))
 
 
@@ -105,7 +105,7 @@ def test_markdown_text_has_no_active_character_and_shows_the_text(text: str) -> 
 
 @pytest.mark.parametrize("text", ["https://evil.example/x", "see www.evil.example", "write to a@evil.example"])
 def test_markdown_text_becomes_no_link(text: str) -> None:
-    # What remark-gfm, which Dagster's UI is built with, makes links of after it has decoded the entities.
+    # remark-gfm, which Dagster's UI is built with, looks for addresses once more after it has decoded the entities.
     shown_text = html.unescape(markdown_text(text))
     assert not re.search(r"(https?://|www(?=\.))([-.\w]+)", shown_text, re.IGNORECASE)
     assert not re.search(r"([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)", shown_text)
@@ -124,6 +124,7 @@ def test_markdown_code_cannot_be_left(text: str) -> None:
 
 
 def test_empty_markdown_code_swallows_nothing() -> None:
+    # Two backticks would begin code that runs to the next two.
     assert not re.search("``", markdown_code("") + " and " + markdown_code(""))
 
 

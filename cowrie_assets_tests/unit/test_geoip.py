@@ -128,8 +128,9 @@ def test_what_is_no_address_is_unknown(sample_geo_files: tuple[Path, Path], text
         assert file.city(text) is None
 
 
-@pytest.mark.parametrize("text", ["29.7.17", "035.7.17.1", "0x1d.7.17.1"])
+@pytest.mark.parametrize("text", ["29.7.17", "035.7.17.1", "0x1d.7.17.1", "fe80::1%lo"])
 def test_an_address_in_a_form_of_the_c_library_is_unknown(sample_geo_files: tuple[Path, Path], text: str) -> None:
+    # maxminddb would look them up, and ipaddress could not name their prefix.
     with GeoFile(sample_geo_files[1]) as file:
         assert file.asn(text) == (None, None)
 

@@ -292,7 +292,8 @@ def from_a_deeper_stack(levels: int, call: Callable[[], Session]) -> Session:
 
 
 def test_nesting_that_was_stored_can_be_rebuilt_by_every_caller() -> None:
-    # What it raises is not caught: the day of such a session could be built by one caller, and never by another.
+    # Text that is none is written as JSON, which recurses: the day of such a session could be built by one caller, and
+    # never by another.
     value = event("s", 0, "login.failed", username=orjson.loads(b"[" * 700 + b"]" * 700))
     line = orjson.dumps(value | {"username": 0}).replace(b'"username":0', b'"username":' + b"[" * 700 + b"]" * 700)
     [segment] = salvage(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -170,6 +171,7 @@ def test_a_missing_configuration_is_named_with_the_cure(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[[sensor]", "is not valid TOML"),
+        ("[[sensors]]\nname = 'alpha'", "unknown part sensors; sensors are [[sensor]] tables"),
         ("[sensor]\nname = 'alpha'", "write each sensor as a [[sensor]] table (two brackets)"),
         ("sensor = 'alpha'", "write each sensor as a [[sensor]] table (two brackets)"),
         ("[[sensor]]\nlogs = 'logs'", "a [[sensor]] has no name"),
@@ -267,6 +269,21 @@ def test_a_folder_of_any_name_is_remembered(tmp_path: Path, name: str) -> None:
     assert settings.remembered_log_folders() == (tmp_path / name,)
 
 
+@pytest.mark.xfail(
+    strict=True, raises=(json.JSONDecodeError, UnicodeDecodeError, TypeError), reason="what is no list is not expected"
+)
+@pytest.mark.parametrize("content", [b"", b"/srv/logs\n", b'["/srv/logs', b"7", b"[7]", b"\xff"])
+def test_remembered_folders_that_cannot_be_read_are_named_or_forgotten(tmp_path: Path, content: bytes) -> None:
+    # The definitions load with these settings: whatever is raised here, the UI does not come up.
+    state = from_environment().state
+    state.log_folders.parent.mkdir(parents=True)
+    state.log_folders.write_bytes(content)
+    try:
+        assert from_environment().log_folders == ()
+    except SettingsError as error:
+        assert str(state.log_folders) in str(error)
+
+
 def test_the_earliest_day_moves_back_only(tmp_path: Path) -> None:
     state = StateFolder(tmp_path / "state")
     assert state.earliest_day() is None
@@ -359,6 +376,18 @@ def test_a_link_in_a_sensors_folder_is_a_file_of_that_sensor(tmp_path: Path) -> 
     assert (
         names.of_file(tmp_path / "alpha/current.json") == names.of_file(tmp_path / "alpha/old/cowrie.json") == "alpha"
     )
+
+
+@pytest.mark.xfail(strict=True, reason="the dots are taken out of the file's path, and not out of the folder's")
+def test_a_linked_folder_is_found_from_a_configuration_in_another_folder(tmp_path: Path) -> None:
+    # As `logs = "../alpha"` in etc/sensors.toml.
+    for folder in ("etc", "real", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "alpha").symlink_to(tmp_path / "real")
+    (tmp_path / "elsewhere/cowrie.json").touch()
+    (tmp_path / "real/cowrie.json").symlink_to(tmp_path / "elsewhere/cowrie.json")
+    names = SensorNames((Sensor("alpha", tmp_path / "etc/../alpha"),))
+    assert names.of_file(tmp_path / "etc/../alpha/cowrie.json") == "alpha"
 
 
 def test_a_reported_name_is_matched_by_the_first_pattern_else_it_stays() -> None:
