@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from cowrie_assets.cowrie.events import PADDING, Event, parse_lines, salvage, uncollected
 from cowrie_assets.cowrie.logfiles import (
@@ -100,7 +103,8 @@ def ingest(
                 loader.read_file(path)
             loader.flush()
     finally:
-        if not connection.broken:
+        # Interrupted in mid-query, the connection cannot be used; the lock goes with it.
+        with suppress(psycopg.Error):
             connection.execute("SELECT pg_advisory_unlock(%s)", (_INGESTION_LOCK,))
     done = loader.done
     if not done.files and not done.unchanged_files:

@@ -35,6 +35,7 @@ from cowrie_assets.settings import Settings, SettingsError
 from cowrie_assets.warehouse.database import Database
 
 _EDITED_MARK = "# as shipped: "
+_INTERRUPTIONS = frozenset({"KeyboardInterrupt", "SystemExit", "DagsterExecutionInterruptedError"})
 _PROCESS_TAG = "cowrie/process"
 
 
@@ -135,6 +136,8 @@ class _Runner:
             error = error.cause
         kind, message = (error.cls_name, error.message) if error is not None else ("", "")
         message = message.partition(": ")[2].strip() or message.strip()
+        if kind in _INTERRUPTIONS:  # Dagster takes Ctrl-C for a failed step
+            raise KeyboardInterrupt
         if kind == NothingToLoad.__name__:
             raise NothingToLoad(message)
         self._outcome.failed_steps.append(f"{event.step_key}: {kind}: {message}")

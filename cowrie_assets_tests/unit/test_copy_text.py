@@ -24,7 +24,7 @@ STAND_INS = ("\\u0000", "\\u005c", "\\ud83d", "\\uDCFF", "\\u", "0000", "005c", 
 HOSTILE = ("\\", "\\\\", "\0", "\ud800", "\udfff", "\ud83d\udf0a", "\t", "\n", "\r", "\\N", "\\.", "🌊", "x")
 PIECES = st.sampled_from(STAND_INS + HOSTILE)
 TEXTS = st.text() | st.text(st.characters()) | st.lists(PIECES, max_size=12).map("".join)
-many = settings(max_examples=250, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 

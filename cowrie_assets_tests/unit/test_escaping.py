@@ -39,7 +39,7 @@ MORE_HOSTILE_TEXTS = (
 )
 TEXTS = st.sampled_from((*HOSTILE_TEXTS, NUL_TEXT, *MORE_HOSTILE_TEXTS)) | st.text() | st.text(st.characters())
 CHARACTERS = st.text("\\`*_{}[]()#+-.!|~<>&:@/=\n\r\t \"'x1", max_size=30)
-many = settings(max_examples=200, deadline=None)
+many = settings(max_examples=120, deadline=None)
 
 # Every character that CommonMark and GitHub's tables, links and task lists give a meaning to. `=` underlines a heading,
 # but only on a line of its own, and a text never begins one.

@@ -521,14 +521,14 @@ def test_the_time_for_a_torn_line_grows_with_its_length() -> None:
 
 @pytest.mark.xfail(strict=True, reason="120 bytes are kept for every character of a string in which brackets may nest")
 def test_a_long_string_takes_memory_in_proportion() -> None:
-    text = b"\0" + line(input="[" * 300 + "a" * (1 << 18))
+    text = b"\0" + line(input="[" * 300 + "a" * (1 << 20))
     tracemalloc.start()
     try:
         assert [segment.event is not None for segment in salvage(text)] == [True]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 16 * len(text)
+    assert peak < 40 * len(text)
 
 
 # --- any bytes at all -------------------------------------------------------------------------------------------------
@@ -550,7 +550,7 @@ LINES = st.binary(max_size=60) | st.lists(FRAGMENTS | st.binary(max_size=3), max
 
 
 @given(LINES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_cut_into_segments_that_add_up(text: bytes) -> None:
     segments = list(salvage(text))
     assert b"".join(segment.raw for segment in segments) == text
@@ -560,7 +560,7 @@ def test_any_bytes_are_cut_into_segments_that_add_up(text: bytes) -> None:
 
 
 @given(LINES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_what_the_strict_reader_takes_the_forgiving_one_reads_alike(text: bytes) -> None:
     event = strict(text)
     if event is not None:
@@ -568,12 +568,17 @@ def test_what_the_strict_reader_takes_the_forgiving_one_reads_alike(text: bytes)
 
 
 @given(LINES | st.builds(lambda value, seed: Speller(seed).line(value), EVENTS, SEEDS))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stored_line_is_read_again_as_the_event_it_was(text: bytes) -> None:
     for segment in read(text):
         if segment.event is not None:
             again, instant = load_event(segment.raw.strip(PADDING))  # as ingestion stores it
             assert Event(again, instant, digest(again)) == segment.event
+
+
+@pytest.mark.parametrize("stamp", ["2025-03-01T13:00:00+01:00", "2025-03-01 12:00:00", STAMP])
+def test_a_stored_line_has_the_instant_that_it_had(stamp: str) -> None:
+    assert load_event(line(timestamp=stamp)) == (event(timestamp=stamp), STAMP)
 
 
 def test_a_stored_line_that_is_no_event_is_refused() -> None:

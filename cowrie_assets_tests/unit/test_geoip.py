@@ -309,7 +309,7 @@ OBJECTS = st.dictionaries(KEYS, st.dictionaries(KEYS, RECORDS, max_size=4) | REC
 
 
 @given(RECORDS | OBJECTS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_record_is_too_odd(record: object) -> None:
     system, place = parse_asn(record), parse_city(record)
     if system is not None:

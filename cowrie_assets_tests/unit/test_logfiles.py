@@ -135,7 +135,7 @@ TEXTS = st.lists(st.sampled_from([b"\n", b"\n", b"a", b"bc", b"\0", b"\r", b"lin
 
 
 @given(content=TEXTS, block=st.integers(1, 70), longest=st.integers(8, 60), start=st.floats(0, 1))
-@settings(in_one_folder, max_examples=250)
+@settings(in_one_folder, max_examples=80)
 def test_blocks_long_lines_and_tail_add_up_to_the_file(
     tmp_path: Path, content: bytes, block: int, longest: int, start: float
 ) -> None:
@@ -147,7 +147,7 @@ def test_blocks_long_lines_and_tail_add_up_to_the_file(
 
 
 @given(content=TEXTS, sizes=st.tuples(st.integers(1, 70), st.integers(1, 70)))
-@settings(in_one_folder, max_examples=100)
+@settings(in_one_folder, max_examples=80)
 def test_the_same_lines_come_out_whatever_the_blocks(tmp_path: Path, content: bytes, sizes: tuple[int, int]) -> None:
     path = tmp_path / "cowrie.json"
     path.write_bytes(content)
@@ -181,7 +181,7 @@ def test_a_line_just_under_the_limit_is_read_whatever_the_blocks(tmp_path: Path)
 
 
 @given(content=st.binary(max_size=60), block=st.integers(1, 20), length=st.integers(0, 80))
-@settings(in_one_folder, max_examples=100)
+@settings(in_one_folder, max_examples=80)
 def test_skipping_stops_just_behind_what_was_skipped(tmp_path: Path, content: bytes, block: int, length: int) -> None:
     path = tmp_path / "cowrie.json"
     path.write_bytes(b"-" + content)  # never the first bytes of a compressed file
@@ -232,7 +232,7 @@ HEADERS = st.fixed_dictionaries(
 
 
 @given(members=st.lists(st.tuples(st.binary(max_size=80), HEADERS, st.integers(0, 12)), min_size=1, max_size=5))
-@settings(in_one_folder, max_examples=150)
+@settings(in_one_folder, max_examples=80)
 def test_every_member_of_a_gzip_file_is_read_whatever_its_header(
     tmp_path: Path, members: list[tuple[bytes, dict[str, bytes | None], int]]
 ) -> None:
@@ -243,7 +243,7 @@ def test_every_member_of_a_gzip_file_is_read_whatever_its_header(
 
 
 @given(texts=st.lists(st.integers(0, 400), min_size=1, max_size=6), block=st.integers(64, 300))
-@settings(in_one_folder, max_examples=100)
+@settings(in_one_folder, max_examples=80)
 def test_a_border_of_what_is_read_may_fall_anywhere_in_a_compressed_file(
     tmp_path: Path, texts: list[int], block: int
 ) -> None:
@@ -353,7 +353,7 @@ def test_a_damaged_checksum_of_bzip2_condemns_little_of_what_was_read(tmp_path: 
     st.sampled_from([b"", b"\x1f\x8b", b"\x1f\x8b\x08\0", b"\x1f\x8b\x08\x1f", b"BZh", b"BZh91AY&SY"]),
     st.binary(max_size=80),
 )
-@settings(in_one_folder, max_examples=200)
+@settings(in_one_folder, max_examples=120)
 def test_reading_never_fails_whatever_the_bytes(tmp_path: Path, start: bytes, rest: bytes) -> None:
     drained(tmp_path / "log", start + rest)
 
@@ -363,7 +363,7 @@ def test_reading_never_fails_whatever_the_bytes(tmp_path: Path, start: bytes, re
     place=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7),
 )
-@settings(in_one_folder, max_examples=150)
+@settings(in_one_folder, max_examples=80)
 def test_reading_never_fails_on_a_flipped_bit(tmp_path: Path, compress: Compressor, place: float, bit: int) -> None:
     content = bytearray(compress(LINE * 3))
     content[int(place * len(content))] ^= 1 << bit
@@ -529,7 +529,7 @@ def test_one_cowrie_event_id_anywhere_makes_a_cowrie_log(tmp_path: Path, content
 
 
 @given(before=st.integers(0, 90), block=st.integers(1, 90), compress=st.sampled_from([PLAIN, gzip.compress]))
-@settings(in_one_folder, max_examples=150)
+@settings(in_one_folder, max_examples=80)
 def test_an_event_id_is_found_across_the_border_of_two_blocks(
     tmp_path: Path, before: int, block: int, compress: Compressor
 ) -> None:

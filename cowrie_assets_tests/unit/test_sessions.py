@@ -97,8 +97,8 @@ SHA = "0123456789abcdef" * 4
         ("command.input", {}, {"commands": [Command(AT, "input", None)]}),
         (
             "session.file_download",
-            {"shasum": SHA, "url": "http://198.51.100.7/x", "outfile": "dl/x", "destfile": "/tmp/x"},
-            {"files": [File(AT, "download", SHA, "http://198.51.100.7/x", "/tmp/x")]},
+            {"shasum": SHA, "url": "http://198.51.100.7/x", "outfile": "dl/x", "destfile": "/dev/shm/x"},
+            {"files": [File(AT, "download", SHA, "http://198.51.100.7/x", "/dev/shm/x")]},
         ),
         (
             "session.file_download.failed",
@@ -161,8 +161,8 @@ def test_the_connect_event_says_where_a_session_comes_from() -> None:
 
 
 def test_of_two_connect_events_the_first_says_where_a_session_comes_from() -> None:
-    session = rebuilt([event("s", 0, src_ip="8.8.4.4"), event("s", 1, src_ip="8.8.8.8"), event("s", 2, src_ip=None)])
-    assert session.source_ip == "8.8.4.4"
+    assert rebuilt([event("s", 0, src_ip="8.8.4.4"), event("s", 1, src_ip="8.8.8.8")]).source_ip == "8.8.4.4"
+    assert rebuilt([event("s", 0, src_ip=None), event("s", 1, src_ip="8.8.8.8")]).source_ip == "8.8.8.8"
 
 
 def test_a_session_without_any_address_has_none() -> None:
@@ -556,7 +556,7 @@ EVENTS = [
         lambda e: st.tuples(st.just(e), st.permutations(e))
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_order_of_loading_makes_no_difference(orders: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> None:
     one, other = orders
     assert rebuilt(one) == rebuilt(other)
