@@ -103,6 +103,12 @@ class Settings:
             folders = json.loads(self.state.log_folders.read_text(encoding="ascii"))
         except FileNotFoundError:
             return ()
+        except ValueError:
+            folders = None
+        if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+            raise SettingsError(
+                f"{self.state.log_folders} is not a list of folders: remove it, and name the logs again"
+            )
         return tuple(map(Path, folders))
 
     def remember_log_folders(self, folders: tuple[Path, ...]) -> None:
@@ -163,7 +169,9 @@ class SensorNames:
     """Which sensor an event belongs to (design: the configured name that matches, else the event's own field)."""
 
     def __init__(self, sensors: tuple[Sensor, ...] = ()) -> None:
-        folders = {(folder, s.name) for s in sensors if s.logs for folder in (s.logs.absolute(), s.logs.resolve())}
+        folders = {
+            (folder, s.name) for s in sensors if s.logs for folder in (Path(os.path.abspath(s.logs)), s.logs.resolve())
+        }
         self._by_folder = sorted(folders)
         self._patterns = [(pattern, s.name) for s in sensors for pattern in s.reported]
         self._known: dict[str, str] = {}
@@ -171,7 +179,7 @@ class SensorNames:
     def of_file(self, path: Path) -> str | None:
         """The sensor whose `logs` folder holds this file, the deepest where several do."""
         # A log that is linked into a sensor's folder is that sensor's, as is one in a folder that is itself a link.
-        places = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100 - it removes the dots, absolute() does not
+        places = _places(path)
         parents = places.union(*(place.parents for place in places))
         owners = [(len(folder.parts), name) for folder, name in self._by_folder if folder in parents]
         return max(owners)[1] if owners else None
@@ -182,6 +190,11 @@ class SensorNames:
             name = next((n for pattern, n in self._patterns if fnmatch.fnmatchcase(reported, pattern)), reported)
             self._known[reported] = name
         return name
+
+
+def _places(path: Path) -> set[Path]:
+    """Where a path lies, as it is written and as links lead. (abspath takes dots out, absolute() does not.)"""
+    return {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100
 
 
 def _existing(path: Path) -> Path | None:

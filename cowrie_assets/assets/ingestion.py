@@ -246,11 +246,15 @@ class _Loader:
             self._leave_rest(progress, DeadLetter(tail.offset, TORN, tail.head, tail.length, tail.sha256), stream)
             return
         offset = tail.offset
-        for segment in salvage(tail.data):
-            if segment.event is None:
+        segments = list(salvage(tail.data))
+        for number, segment in enumerate(segments, 1):
+            if segment.event is not None:
+                self._add_record(progress, segment.raw, segment.event, sensor)
+            elif number < len(segments):
+                self._dead_letter(progress, DeadLetter.of(offset, segment.reason or "", segment.raw))
+            else:
                 self._leave_rest(progress, DeadLetter.of(offset, TORN, segment.raw), stream)
                 return
-            self._add_record(progress, segment.raw, segment.event, sensor)
             checksum.update(segment.raw)
             progress.consumed(len(segment.raw), checksum.digest())
             offset += len(segment.raw)

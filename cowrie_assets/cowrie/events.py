@@ -20,7 +20,7 @@ import orjson
 
 DIGEST_BYTES = 16
 # Deeper than any event, and shallow enough for every reader and writer of JSON from anywhere on the stack.
-MAX_DEPTH = 250
+MAX_DEPTH = 254
 # What surrounds a record without being part of it. NUL: after a power loss a file system leaves a block of zeros where
 # the data had not reached the disk; a real log of 2022 has 540,597 of them before a good record.
 PADDING = b"\0 \t\r\n"
@@ -100,25 +100,29 @@ def salvage(line: bytes) -> Iterator[Segment]:
     """Read a line that `parse_lines` left, by the forgiving rules: NUL padding, raw control characters and invalid
     UTF-8 in strings, and several records on one line (a writer killed in mid-line continues there after its restart).
 
-    Text that follows an event on its line is a segment of its own. That makes a file that is read while it grows give
-    the same rows as the finished file, wherever the first reading happened to stop.
+    Text that follows an event on its line, or that the next event follows, is a segment of its own. That makes a file
+    that is read while it grows give the same rows as the finished file, wherever the first reading happened to stop.
     """
     text = line.decode("utf-8", "surrogateescape")
-    if _depth(text) > MAX_DEPTH:
-        yield Segment(line, None, NOT_JSON)
-        return
+    many = text.count("[") + text.count("{") > MAX_DEPTH
     begun = 0
     while True:
         padding = _LEADING_PADDING.match(text, begun)
+        value_at = padding.end() if padding else begun
         try:
-            value, end = _DECODER.raw_decode(text, padding.end() if padding else begun)
+            if many and _too_deep(text, begun):
+                raise NotAnEvent(NOT_JSON)
+            value, end = _DECODER.raw_decode(text, value_at)
             event = Event(value, event_instant(value), digest(value))
-        except NotAnEvent as error:
-            yield Segment(_raw(text[begun:]), None, str(error))
-            return
-        except ValueError:
-            yield Segment(_raw(text[begun:]), None, NOT_JSON)
-            return
+        except ValueError as error:
+            reason = str(error) if isinstance(error, NotAnEvent) else NOT_JSON
+            # Behind torn text the next record may begin; inside a string its quotes would be escaped.
+            following = _EVENT_START.search(text, value_at + 1) if reason == NOT_JSON else None
+            yield Segment(_raw(text[begun : following.start() if following else None]), None, reason)
+            if following is None:
+                return
+            begun = following.start()
+            continue
         if _ONLY_PADDING.match(text, end):
             yield Segment(_raw(text[begun:]), event, None)
             return
@@ -180,18 +184,20 @@ def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _depth(text: str) -> int:
-    """How deep brackets nest outside strings; shallow texts, which nearly all are, are not looked at closely."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for bracket in _BRACKET_OR_STRING.findall(text):
-        if bracket in "[{":
+def _too_deep(text: str, begun: int) -> bool:
+    """Whether the first value from here on nests deeper than MAX_DEPTH, outside of strings."""
+    depth = 0
+    for token in _BRACKET_OR_STRING.finditer(text, begun):
+        char = text[token.start()]
+        if char in "[{":
             depth += 1
-            deepest = max(deepest, depth)
-        elif bracket in "]}":
+            if depth > MAX_DEPTH:
+                return True
+        elif char in "]}":
             depth -= 1
-    return deepest
+            if depth <= 0:
+                return False
+    return False
 
 
 def _refuse(constant: str) -> None:
@@ -213,7 +219,8 @@ def _integer(digits: str) -> float:
     return value if -(2**63) <= value < 2**64 else float(value)
 
 
+_EVENT_START = re.compile(r'\{"eventid"\s*:')
 _LEADING_PADDING = re.compile("[\0 \t\r\n\ufeff]*")
 _ONLY_PADDING = re.compile("[\0 \t\r\n]*\\Z")
-_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BRACKET_OR_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_float, parse_int=_integer)

@@ -174,7 +174,8 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _after_gzip_header(data: bytes, file: BinaryIO) -> bytes:
-    data += file.read(_GZIP_HEADER_BYTES)
+    if len(data) < _GZIP_HEADER_BYTES:
+        data += file.read(_GZIP_HEADER_BYTES)
     flags, end = data[3:4] or b"\0", 10
     if flags[0] & 4:
         end += 2 + int.from_bytes(data[end : end + 2], "little")

@@ -190,6 +190,14 @@ def test_two_records_glued_on_one_line_are_two_records(connection: Connection, t
     assert (done.events, done.dead_letters) == (3, 0)
 
 
+def test_a_record_behind_a_torn_one_on_its_line_is_saved(connection: Connection, tmp_path: Path) -> None:
+    torn = line(event("aa11", 1))[:-30]
+    (tmp_path / "cowrie.json").write_bytes(line(event("aa11", 0)) + torn + line(event("aa11", 2)))
+    done = load(connection, tmp_path)
+    assert (done.events, done.dead_letters) == (2, 1)
+    assert one(connection, "SELECT content FROM dead_letter_events") == torn
+
+
 def test_hostile_text_is_stored_losslessly(connection: Connection, tmp_path: Path) -> None:
     """`\\u0000 cannot be converted to text` stopped production once."""
     password = "a\0b\\u0000\ud800<script>" + "x" * 2_000_000

@@ -387,7 +387,6 @@ def test_a_file_that_expands_as_logs_do_is_no_bomb(tmp_path: Path, compress: Com
         assert drained(tmp_path / "log", compress(truth)) == (truth, None)
 
 
-@pytest.mark.xfail(strict=True, reason="80 KiB more are read for every member, so all of the file is soon in memory")
 def test_the_time_for_the_members_of_a_gzip_file_grows_with_their_number(tmp_path: Path) -> None:
     # A writer may make a member of every line.
     member = gzip.compress(LINE)
