@@ -169,9 +169,7 @@ class SensorNames:
     """Which sensor an event belongs to (design: the configured name that matches, else the event's own field)."""
 
     def __init__(self, sensors: tuple[Sensor, ...] = ()) -> None:
-        folders = {
-            (folder, s.name) for s in sensors if s.logs for folder in (Path(os.path.abspath(s.logs)), s.logs.resolve())
-        }
+        folders = {(folder, s.name) for s in sensors if s.logs for folder in _places(s.logs)}
         self._by_folder = sorted(folders)
         self._patterns = [(pattern, s.name) for s in sensors for pattern in s.reported]
         self._known: dict[str, str] = {}

@@ -7,6 +7,7 @@ between two spellings is not an agreement of one JSON library with itself.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import random
 import re
@@ -552,8 +553,8 @@ def test_any_bytes_are_cut_into_segments_that_add_up(text: bytes) -> None:
     assert b"".join(segment.raw for segment in segments) == text
     assert all((segment.event is None) == (segment.reason in REASONS) for segment in segments)
     # Behind text that is none only the unmistakable start of an event begins a segment of its own.
-    after = zip(segments, segments[1:], strict=False)
-    assert all(second.raw.startswith(b'{"eventid"') for first, second in after if first.event is None)
+    following = itertools.pairwise(segments)
+    assert all(second.raw.startswith(b'{"eventid"') for first, second in following if first.event is None)
 
 
 @given(LINES)
