@@ -7,14 +7,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from cowrie_assets.assets.face import OWNERS, POOL
 from cowrie_assets.assets.ingestion import Ingested, count_out_of_range, ingest, partition_days
 from cowrie_assets.progress import progress
 from cowrie_assets.report.escaping import markdown_code
 from cowrie_assets.resources import CowrieLogs, Warehouse
-
-# Unpartitioned assets are written by one run at a time: a job backfill was seen to run them twice at once.
-POOL = "one_writer"
-OWNERS = ["team:honeypot"]
 
 
 @dg.asset(

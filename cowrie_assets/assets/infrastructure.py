@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import Field
 
-from cowrie_assets.assets.events import OWNERS, POOL
+from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
 from cowrie_assets.progress import progress
 from cowrie_assets.report.charts import bar_chart
 from cowrie_assets.report.page import write_report
@@ -175,7 +175,7 @@ def session_summaries(warehouse: Warehouse) -> dg.MaterializeResult[None]:
         metadata={
             "dagster/row_count": sessions,
             "days": f"{first} to {last}" if first else "none",
-            "sql": _sql("session_summaries.sql"),
+            "sql": sql_metadata("session_summaries.sql"),
         }
     )
 
@@ -240,13 +240,9 @@ def _metadata(
         "minimum sessions": result.minimum_sessions,
         "top rows": dg.MetadataValue.md(markdown_table(result, 15)),
         "csv": dg.MetadataValue.path(str(csv)),
-        "sql": _sql(query.sql_name),
+        "sql": sql_metadata(query.sql_name),
     }
     if result.rows:
         chart = bar_chart(result)
         metadata["chart"] = dg.MetadataValue.md(f"![{query.title}]({chart})")
     return metadata
-
-
-def _sql(name: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"```sql\n{sql_file(name).read_text(encoding='utf-8')}\n```")

@@ -6,7 +6,7 @@ Pass 2 (Team Cymru) and pass 3 (GreyNoise) ask nobody yet: they say that they ar
 
 import dagster as dg
 
-from cowrie_assets.assets.events import OWNERS, POOL
+from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
 from cowrie_assets.assets.observation import (
     ASN_SOURCE,
     CITY_SOURCE,
@@ -16,7 +16,6 @@ from cowrie_assets.assets.observation import (
 )
 from cowrie_assets.progress import progress
 from cowrie_assets.resources import GeoFiles, Warehouse
-from cowrie_assets.warehouse.views import sql_file
 
 _AFTER = {"start": dg.In(dg.Nothing)}
 HOW_TO_GET_GEO_FILES = (
@@ -59,7 +58,7 @@ def pass_3_greynoise(context: dg.OpExecutionContext) -> None:
 def merge_asn_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         rows = write_asn_inventory(connection)
-    context.add_output_metadata({"dagster/row_count": rows, "sql": _sql("write_asn_inventory.sql")})
+    context.add_output_metadata({"dagster/row_count": rows, "sql": sql_metadata("write_asn_inventory.sql")})
 
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), pool=POOL, description="Merge the passes: one row a source address.")
@@ -76,7 +75,7 @@ def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) -> 
             "public addresses": public,
             "with an ASN": with_asn,
             "with a country": with_country,
-            "sql": _sql("write_ip_inventory.sql"),
+            "sql": sql_metadata("write_ip_inventory.sql"),
         }
     )
 
@@ -115,7 +114,3 @@ def inventory_assets() -> dg.AssetsDefinition:
         group_name="inventory",
         descriptions_by_output_name=_DESCRIPTIONS,
     ).map_asset_specs(lambda spec: spec.replace_attributes(kinds={"postgres"}, owners=OWNERS))
-
-
-def _sql(name: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"```sql\n{sql_file(name).read_text(encoding='utf-8')}\n```")

@@ -7,7 +7,7 @@ from datetime import date
 
 import dagster as dg
 
-from cowrie_assets.assets.events import OWNERS
+from cowrie_assets.assets.face import OWNERS
 from cowrie_assets.assets.reconstruction import rebuild_day
 from cowrie_assets.partitions import backfill_policy
 from cowrie_assets.progress import progress

@@ -8,7 +8,7 @@ from datetime import date
 
 import dagster as dg
 
-from cowrie_assets.assets.events import OWNERS
+from cowrie_assets.assets.face import OWNERS
 from cowrie_assets.assets.reconstruction import daily_build
 from cowrie_assets.partitions import backfill_policy
 from cowrie_assets.progress import progress
