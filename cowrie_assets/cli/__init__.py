@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from cowrie_assets.assets.ingestion import NothingToLoad
+from cowrie_assets.report.escaping import visible
 from cowrie_assets.settings import Settings, SettingsError
 from cowrie_assets.upstreams.geoip import GeoFileError
 from cowrie_assets.warehouse.database import Database, WarehouseError
@@ -47,7 +48,9 @@ def main() -> None:
     try:
         app()
     except (SettingsError, WarehouseError, EmbeddedServerError, NothingToLoad, GeoFileError) as error:
-        errors.print(f"cowrie-assets: {error}", style="bold red", markup=False, soft_wrap=True)
+        # A message may hold the name of a file, and that is whatever somebody called it.
+        told = "\n".join(visible(line) for line in str(error).splitlines())
+        errors.print(f"cowrie-assets: {told}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         errors.print("cowrie-assets: stopped; run it again to go on where it was", markup=False)

@@ -137,6 +137,7 @@ def migrate(url: str, revision: str = "head") -> None:
     # Alembic takes a third of a second to import, and most openings do not need it.
     from alembic import command  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
 
     target = command.downgrade if revision == "base" else command.upgrade
     try:
@@ -144,6 +145,13 @@ def migrate(url: str, revision: str = "head") -> None:
     except CommandError as error:
         raise WarehouseError(
             f"this version does not know the schema of the warehouse ({error}): a newer one made it, install that"
+        ) from None
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise WarehouseError(
+            f"this role may not make the tables ({error.orig.diag.message_primary}): let it own the database, "
+            "ALTER DATABASE … OWNER TO …"
         ) from None
 
 
