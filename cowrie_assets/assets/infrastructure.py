@@ -155,7 +155,7 @@ def infrastructure_assets() -> list[dg.AssetsDefinition]:
 
 @dg.asset(
     # The daily tables that it reads; external specs of views lose the order, so this one is made like any other asset.
-    deps=["sessions", "session_snapshots", "ip_inventory"],
+    deps=["sessions", "session_snapshots"],
     group_name="infrastructure",
     kinds={"postgres", "view"},
     owners=OWNERS,

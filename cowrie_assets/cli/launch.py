@@ -30,7 +30,7 @@ from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
 from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.partitions import ranges
-from cowrie_assets.progress import read_statuses
+from cowrie_assets.progress import Status, read_statuses
 from cowrie_assets.settings import Settings, SettingsError
 from cowrie_assets.warehouse.database import Database
 
@@ -272,7 +272,7 @@ def _is_alive(tag: str) -> bool:
 
 @contextmanager
 def _display(console: Console, settings: Settings) -> Iterator[None]:
-    """Show the phases' status files as they change; on no terminal, a line when a phase ends."""
+    """Show the phases' status files as they change; where there is no terminal, a line when a phase ends."""
     for path in settings.state.status.glob("*.json") if settings.state.status.exists() else ():
         path.unlink(missing_ok=True)
     ended = threading.Event()
@@ -284,7 +284,8 @@ def _display(console: Console, settings: Settings) -> Iterator[None]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=console, transient=True) as bars:
-        thread = threading.Thread(target=_follow, args=(bars, settings, ended), daemon=True)
+        follow = _draw if console.is_terminal else _tell
+        thread = threading.Thread(target=follow, args=(bars, settings, ended), daemon=True)
         thread.start()
         try:
             yield
@@ -293,7 +294,16 @@ def _display(console: Console, settings: Settings) -> Iterator[None]:
             thread.join()
 
 
-def _follow(bars: Progress, settings: Settings, ended: threading.Event) -> None:
+def _tell(bars: Progress, settings: Settings, ended: threading.Event) -> None:
+    told: list[Status] = []
+    while not ended.wait(0.2):
+        for status in read_statuses(settings.state.status):
+            if status.finished and status not in told:
+                told.append(status)
+                bars.console.print(f"{status.phase}: {status.done:,} {status.unit} done", markup=False)
+
+
+def _draw(bars: Progress, settings: Settings, ended: threading.Event) -> None:
     tasks: dict[str, Any] = {}
     while not ended.wait(0.2):
         for status in read_statuses(settings.state.status):

@@ -22,7 +22,7 @@ EDGES = {
     "asn_inventory": {"sessions"},
     "ip_inventory": {"asn_inventory", "sessions"},
     "session_snapshots": {"sessions", "ip_inventory"},
-    "session_summaries": {"sessions", "session_snapshots", "ip_inventory"},
+    "session_summaries": {"sessions", "session_snapshots"},
     "geographic_distribution": {"session_summaries"},
     "asn_infrastructure": {"session_summaries"},
     "infrastructure_report": {"geographic_distribution", "asn_infrastructure"},
