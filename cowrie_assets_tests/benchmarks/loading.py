@@ -38,7 +38,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 def one_day(folder: Path) -> Path:
-    """A busy day as one plain file: the peak day of the seeds has 15,221 sessions, this one about 15,000."""
+    """A busy day as one plain file: the busiest known day of two sensors had 15,221 sessions, this one about 15,000."""
     write_sample_logs(folder / "sample", DAY, days=2, sessions_per_day=15_000)
     log = folder / "day" / "cowrie.json"
     log.parent.mkdir()
