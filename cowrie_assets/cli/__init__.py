@@ -69,8 +69,7 @@ def demo(verbose: Verbose = False) -> None:
     console.print("Generating sample traffic: 4 days, 2 sensors …")
     write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY)
     write_geo_files(settings.home / "geoip", DEMO_LAST_DAY)
-    # Read again: the geo files are there now.
-    settings = Settings.from_environment(dict(os.environ) | {"COWRIE_MODE": "sandbox"})
+    settings = _read_settings(sandbox=True)  # again: the geo files are there now
     outcome = run_pipeline(settings, console, minimum_sessions=1, verbose=verbose)
     show_outcome(console, outcome)
     raise typer.Exit(outcome.exit_code)
@@ -156,6 +155,10 @@ def doctor(sandbox: Sandbox = False) -> None:
 def _settings(*, sandbox: bool = False) -> Settings:
     if sandbox:
         errors.rule("SANDBOX: invented traffic, invented networks")
+    return _read_settings(sandbox=sandbox)
+
+
+def _read_settings(*, sandbox: bool) -> Settings:
     environment = dict(os.environ) | ({"COWRIE_MODE": "sandbox"} if sandbox else {})
     return Settings.from_environment(environment)
 

@@ -7,6 +7,7 @@ Lives here: Dagster's home, runs in this process with their progress, the UI's p
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -172,6 +173,9 @@ def serve_ui(settings: Settings, console: Console, port: int) -> int:
     prepare_dagster_home(settings)
     database = Database(settings.home, settings.mode, settings.database_url)
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+    # Started in the background of a script we inherit "ignore Ctrl-C", and Dagster, which ends on SIGTERM as on Ctrl-C,
+    # would ignore both: such a UI could only be killed.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with database.hold():
         console.print(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
         process = subprocess.Popen([*command, "-w", str(_shipped("workspace.yaml"))])
@@ -296,7 +300,9 @@ def _display(console: Console, settings: Settings) -> Iterator[None]:
 
 def _tell(bars: Progress, settings: Settings, ended: threading.Event) -> None:
     told: list[Status] = []
-    while not ended.wait(0.2):
+    last = False
+    while not last:
+        last = ended.wait(0.2)  # what ended since the look before is told, too
         for status in read_statuses(settings.state.status):
             if status.finished and status not in told:
                 told.append(status)

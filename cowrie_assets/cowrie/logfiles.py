@@ -23,7 +23,8 @@ MAX_LINE_BYTES = 16 << 20
 # A dead letter over 1 MB keeps its first 64 KiB, its length and its sha256 (promise P6).
 MAX_KEPT_BYTES = 1 << 20
 HEAD_BYTES = 64 << 10
-# Real Cowrie logs compress 8 to 30 times. Beyond 200 times, and 256 MiB of output, a file is a decompression bomb.
+# 99 real logs compress 1 to 23 times, 14 in the median; one with a block of zeros of a power loss 692 times. Beyond 200
+# times, and 256 MiB of output, a file is a decompression bomb.
 BOMB_RATIO = 200
 BOMB_BYTES = 256 << 20
 

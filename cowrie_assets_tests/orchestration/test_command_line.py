@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cowrie_assets_tests.conftest import Server
@@ -140,3 +145,41 @@ def test_doctor_names_each_thing_with_its_cure(command: Command, tmp_path: Path)
     broken = command("doctor", COWRIE_DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert broken.returncode == 1
     assert "broken" in broken.stdout
+
+
+def test_up_serves_on_loopback_and_ends_on_sigterm_also_from_the_background(command: Command, tmp_path: Path) -> None:
+    """A script's background job inherits "ignore Ctrl-C", and Dagster ends on SIGTERM only as it does on Ctrl-C."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start = f"trap '' INT; exec {sys.executable} -m cowrie_assets up --port {port}"
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", start], env=command.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    children: list[psutil.Process] = []
+    try:
+        wait_until(lambda: listens("127.0.0.1", port), seconds=90)
+        assert not listens("127.0.0.2", port)
+        assert "port" in command("up", "--port", str(port)).stderr
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        wait_until(lambda: not any(child.is_running() for child in children), seconds=20)
+    finally:
+        process.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+def listens(host: str, port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex((host, port)) == 0
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.2)
