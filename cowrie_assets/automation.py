@@ -13,9 +13,17 @@ import dagster as dg
 # What runs before, between and after the daily assets; the command line runs these phases over any set of days.
 INGEST = ("events",)
 SESSIONS = ("sessions",)
-INVENTORY = ("asn_inventory", "ip_inventory")
+INVENTORY = ("tor_exits", "cloud_ranges", "asn_inventory", "ip_inventory")
+ENRICHMENT = ("dshield_enrichment", "urlhaus_enrichment", "spur_enrichment")
 SNAPSHOTS = ("session_snapshots",)
-ANSWERS = ("session_summaries", "geographic_distribution", "asn_infrastructure", "infrastructure_report")
+ANSWERS = (
+    "session_summaries",
+    "geographic_distribution",
+    "asn_infrastructure",
+    "anonymization",
+    "reputation_distribution",
+    "infrastructure_report",
+)
 
 INGEST_JOB = "ingest"
 DAILY_JOB = "daily"
@@ -31,7 +39,7 @@ def jobs() -> Sequence[Any]:
         ),
         dg.define_asset_job(
             DAILY_JOB,
-            selection=dg.AssetSelection.assets(*SESSIONS, *INVENTORY, *SNAPSHOTS, *ANSWERS),
+            selection=dg.AssetSelection.assets(*SESSIONS, *INVENTORY, *ENRICHMENT, *SNAPSHOTS, *ANSWERS),
             description="From stored events to answers, for a day or a range of days.",
         ),
     ]

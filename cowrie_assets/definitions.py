@@ -12,17 +12,21 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from cowrie_assets.assets.enrichment import enrichment_assets
 from cowrie_assets.assets.events import events
 from cowrie_assets.assets.infrastructure import infrastructure_assets
 from cowrie_assets.assets.inventory import inventory_assets
+from cowrie_assets.assets.lists import list_assets
 from cowrie_assets.assets.sessions import sessions_asset
 from cowrie_assets.assets.snapshots import snapshots_asset
 from cowrie_assets.automation import jobs
 from cowrie_assets.checks.conservation import conservation_checks
+from cowrie_assets.checks.coverage import coverage_checks
 from cowrie_assets.checks.queries import query_checks
 from cowrie_assets.checks.snapshots import snapshot_checks
+from cowrie_assets.lookup.services import configured_services, max_time
 from cowrie_assets.partitions import daily_partitions
-from cowrie_assets.resources import CowrieLogs, GeoFiles, Warehouse
+from cowrie_assets.resources import AnswerCache, CowrieLogs, GeoFiles, ServiceClient, Warehouse
 from cowrie_assets.settings import Settings
 
 
@@ -38,11 +42,13 @@ def build_definitions(
             assets=[
                 events,
                 sessions_asset(daily),
+                *list_assets(),
                 inventory_assets(),
+                *enrichment_assets(daily),
                 snapshots_asset(daily),
                 *infrastructure_assets(),
             ],
-            asset_checks=[conservation_checks(), snapshot_checks(daily), *query_checks()],
+            asset_checks=[conservation_checks(), snapshot_checks(daily), *coverage_checks(daily), *query_checks()],
             jobs=jobs(),
             resources={**_resources(known), **(overrides or {})},
             executor=dg.in_process_executor,
@@ -66,6 +72,8 @@ def _resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # typ
             # By name, never by value: an address holds a password, and the UI shows what a resource is made of.
             database_url=dg.EnvVar("COWRIE_DATABASE_URL") if settings.database_url else None,
         ),
+        "answer_cache": AnswerCache(own_addresses=list(settings.own_addresses), max_time=max_time(settings)),
+        **{name: ServiceClient.of(service) for name, service in configured_services(settings).items()},
         "geo_files": GeoFiles(
             city=str(settings.geoip_city) if settings.geoip_city else None,
             asn=str(settings.geoip_asn) if settings.geoip_asn else None,

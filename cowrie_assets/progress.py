@@ -43,6 +43,11 @@ class Progress:
         if time.monotonic() - self._written_at >= _SECONDS_BETWEEN_WRITES:
             self.write()
 
+    def follow(self, done: int, total: int, note: str = "") -> None:
+        """Note how much of how much is done, where the whole became known on the way."""
+        self._status.total = total
+        self.update(done, note)
+
     def write(self) -> None:
         self._written_at = time.monotonic()
         text = json.dumps(asdict(self._status), ensure_ascii=True)

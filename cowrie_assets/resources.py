@@ -1,4 +1,4 @@
-"""The Dagster face of the warehouse, the geo files and the logs.
+"""The Dagster face of the warehouse, the services, the cache of their answers, the geo files and the logs.
 
 Lives here: resources, each a thin shell with its settings described. Not here: what they wrap. Resources are rebuilt in
 every step's process, so they hold no state that matters.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
+from cowrie_assets.lookup.asking import Asking, Report
+from cowrie_assets.lookup.gate import EgressGate
+from cowrie_assets.lookup.services import Service
 from cowrie_assets.settings import SensorNames, StateFolder, read_sensors
 from cowrie_assets.upstreams.geoip import GeoFile
 from cowrie_assets.warehouse.database import Database
@@ -57,6 +61,57 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _database(self) -> Database:
         return Database(Path(self.home), self.mode, self.database_url)
+
+
+class ServiceClient(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One outside service: where it is and how often it may be asked. The limits hold over all processes."""
+
+    name: str = Field(description="Its name, as in the ledger.")
+    address: str = Field(description="URL, or host:port. Empty: where it is published.")
+    requests: int = Field(description="So many requests …", ge=1)
+    window: float = Field(description="… may leave in so many seconds, evenly spaced.", gt=0)
+    ttl_found: float = Field(description="Seconds for which an answer is good.")
+    ttl_not_found: float = Field(description="Seconds for which 'not found' is good.")
+    credential: str | None = Field(default=None, description="Where the key is (env:NAME or file:PATH), not the key.")
+    contact: str | None = Field(default=None, description="Where the contact for the User-Agent is.")
+    families: list[int] = Field(default=[4, 6], description="Versions of IP that it knows.")
+    workers: int = Field(default=2, description="Requests in flight at the same time, of one run.")
+    blocked_for: float = Field(default=60.0, description="Seconds of silence after a 429 that names none.")
+    quota: int | None = Field(default=None, description="So many requests at most …")
+    quota_window: float = Field(default=604800.0, description="… in so many seconds.")
+    batch: int = Field(default=1, description="Addresses a request.")
+    switched_off: str | None = Field(default=None, description="Why nothing is asked, say because of COWRIE_OFFLINE.")
+
+    @classmethod
+    def of(cls, service: Service) -> ServiceClient:
+        return cls(**{**asdict(service), "families": list(service.families)})
+
+    def service(self) -> Service:
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return Service(**{**values, "families": tuple(self.families)})
+
+
+class AnswerCache(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The cache of answers, and the one path to new ones: through the egress gate, at the permitted rate."""
+
+    own_addresses: list[str] = Field(default=[], description="Addresses and networks that are never asked about.")
+    max_time: float = Field(default=1800.0, description="Seconds that a run waits for a service's rate.")
+
+    def asking(
+        self,
+        warehouse: Warehouse,
+        connection: Connection,
+        run_id: str,
+        report: Report | None = None,
+        seconds: float | None = None,
+    ) -> Asking:
+        return Asking(
+            connect=warehouse.connect,
+            gate=EgressGate.of(connection, self.own_addresses),
+            run_id=run_id,
+            seconds=self.max_time if seconds is None else seconds,
+            report=report or (lambda *_: None),
+        )
 
 
 class GeoFiles(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -1,7 +1,8 @@
 """What the operator sets: environment variables and `sensors.toml`, read once, into one frozen value.
 
 Lives here: the fixed `COWRIE_*` names, where the state folder's parts lie, which folder belongs to which sensor.
-Not here: opening anything. Reading settings never touches a database or the network, so definitions can load anywhere.
+Not here: opening anything, what the services' settings mean (`lookup.services`). Reading settings never touches a
+database or the network, so definitions can load anywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,15 @@ Mode = Literal["sandbox", "live"]
 
 DEFAULT_START = date(2024, 11, 1)
 UNNAMED_SENSOR = "unnamed"
+# Where each service is, when it is not the real one. Cymru's is host:port, all others are URLs.
+ADDRESS_VARIABLES = {
+    "dshield": "COWRIE_DSHIELD_URL",
+    "urlhaus": "COWRIE_URLHAUS_URL",
+    "spur": "COWRIE_SPUR_URL",
+    "greynoise": "COWRIE_GREYNOISE_URL",
+    "cymru": "COWRIE_CYMRU_ADDRESS",
+    "feeds": "COWRIE_FEEDS_URL",
+}
 
 
 class SettingsError(ValueError):
@@ -49,6 +59,10 @@ class Settings:
     geoip_city: Path | None = None
     geoip_asn: Path | None = None
     start_date: date | None = None
+    offline: bool = False
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    enrichment: Mapping[str, Any] = field(default_factory=dict)
+    services: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -73,24 +87,37 @@ class Settings:
                 geoip_city=_existing(sandbox / "geoip" / "city.mmdb"),
                 geoip_asn=_existing(sandbox / "geoip" / "asn.mmdb"),
                 start_date=_day(start),
+                offline=_switch(env, "COWRIE_OFFLINE"),
+                addresses=StateFolder(sandbox).sandbox_addresses(),
             )
-        sensors = read_sensors(env.get("COWRIE_CONFIG"))
+        config = _path(env.get("COWRIE_CONFIG"))
+        content = read_config(config)
+        sensors = tuple(_sensor(config, table) for table in content.get("sensor", ())) if config else ()
         folders = tuple(s.logs for s in sensors if s.logs is not None)
         settings = cls(
             home=root,
             database_url=env.get("COWRIE_DATABASE_URL") or None,
             log_folders=folders,
-            config=_path(env.get("COWRIE_CONFIG")),
+            config=config,
             sensors=sensors,
             geoip_city=_path(env.get("COWRIE_GEOIP_CITY")),
             geoip_asn=_path(env.get("COWRIE_GEOIP_ASN")),
             start_date=_day(start),
+            offline=_switch(env, "COWRIE_OFFLINE"),
+            addresses={name: env[variable] for name, variable in ADDRESS_VARIABLES.items() if env.get(variable)},
+            enrichment=content.get("enrichment", {}),
+            services=content.get("services", {}),
         )
         return settings if folders else replace(settings, log_folders=settings.remembered_log_folders())
 
     @property
     def state(self) -> StateFolder:
         return StateFolder(self.home)
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The public addresses of the operator's own sensors, as far as they are written down."""
+        return tuple(address for sensor in self.sensors for address in sensor.own_addresses)
 
     @property
     def first_day(self) -> date:
@@ -140,8 +167,24 @@ class StateFolder:
         return self.home / "log_folders.json"
 
     @property
+    def lists(self) -> Path:
+        return self.home / "lists"
+
+    @property
     def start_date(self) -> Path:
         return self.home / "start_date.txt"
+
+    @property
+    def sandbox_services(self) -> Path:
+        return self.home / "services.json"
+
+    def sandbox_addresses(self) -> dict[str, str]:
+        """Where the sandbox's own services were started last; nobody answers there once they have ended."""
+        try:
+            addresses = json.loads(self.sandbox_services.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return {str(name): str(address) for name, address in addresses.items()} if isinstance(addresses, dict) else {}
 
     def earliest_day(self) -> date | None:
         try:
@@ -212,15 +255,33 @@ def _day(value: str | None) -> date | None:
         raise SettingsError(f"COWRIE_START_DATE is {value!r}: write it as YYYY-MM-DD") from error
 
 
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in ("", "0", "false", "no"):
+        return False
+    if value in ("1", "true", "yes"):
+        return True
+    raise SettingsError(f"{name} is {value!r}: set it to 1, or leave it unset")
+
+
 def read_sensors(config: str | None) -> tuple[Sensor, ...]:
     """The `[[sensor]]` tables of a `sensors.toml`, none where there is no file.
 
     Raises:
         SettingsError: the file is missing or not of that form.
     """
-    if not config:
-        return ()
-    path = Path(config).expanduser().absolute()
+    path = _path(config)
+    return tuple(_sensor(path, table) for table in read_config(path).get("sensor", ())) if path else ()
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The content of a `sensors.toml`, its parts of the right form; empty where there is no file.
+
+    Raises:
+        SettingsError: the file is missing or not of that form.
+    """
+    if path is None:
+        return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -237,7 +298,11 @@ def read_sensors(config: str | None) -> tuple[Sensor, ...]:
     tables = content.get("sensor", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise SettingsError(f"{path}: write each sensor as a [[sensor]] table (two brackets)")
-    return tuple(_sensor(path, table) for table in tables)
+    services = content.get("services", {})
+    parts = [content.get("enrichment", {}), services, *(services.values() if isinstance(services, dict) else ())]
+    if not all(isinstance(part, dict) for part in parts):
+        raise SettingsError(f"{path}: write [enrichment] and [services.<name>] as tables")
+    return content
 
 
 def _sensor(config: Path, table: dict[str, Any]) -> Sensor:

@@ -35,8 +35,8 @@ class InfrastructureQuery:
     row_limit: int
     label: str
     covered_by: str
-    deps: tuple[str, ...]
     description: str
+    order: str = "session_count DESC, 1"
 
     @property
     def sql_name(self) -> str:
@@ -52,7 +52,6 @@ QUERIES = (
         row_limit=200,
         label="country",
         covered_by="with_country",
-        deps=("session_summaries",),
         description="Query 11: sessions by the country of their source at the time of the attack.",
     ),
     InfrastructureQuery(
@@ -63,8 +62,29 @@ QUERIES = (
         row_limit=500,
         label="as_name",
         covered_by="with_asn",
-        deps=("session_summaries",),
         description="Query 12: sessions by the autonomous system of their source at the time of the attack.",
+    ),
+    InfrastructureQuery(
+        number=13,
+        name="anonymization",
+        title="How the attackers hid",
+        minimum_sessions=1,
+        row_limit=100_000,
+        label="attack_date",
+        covered_by="classified",
+        order="attack_date DESC",
+        description="Query 13: by day, sessions through VPNs, proxies and Tor, and the kind of line they came from.",
+    ),
+    InfrastructureQuery(
+        number=14,
+        name="reputation_distribution",
+        title="What DShield knew of the attackers",
+        minimum_sessions=1,
+        row_limit=100,
+        label="reputation_bucket",
+        covered_by="with_dshield",
+        order=("array_position(ARRAY['no_data', '0', '1-10', '11-100', '101-1000', '>1000'], reputation_bucket)"),
+        description="Query 14: sessions by the number of attacks that DShield had on record for their source.",
     ),
 )
 
@@ -125,7 +145,7 @@ def read_result(connection: Connection, query: InfrastructureQuery) -> QueryResu
     """The stored result of a query, most sessions first."""
     with connection.cursor(row_factory=dict_row) as cursor:
         stamp = cursor.execute("SELECT mode = 'sandbox' AS sandbox FROM warehouse_stamp").fetchone() or {}
-        ordered = sql.SQL("SELECT * FROM {} ORDER BY session_count DESC, 1").format(sql.Identifier(query.name))
+        ordered = f"SELECT * FROM {query.name} ORDER BY {query.order}".encode()  # noqa: S608 - constants of this file
         rows: list[Row] = cursor.execute(ordered).fetchall()
         base = cursor.execute(
             "SELECT minimum_sessions, sessions, eligible, covered, gate FROM query_results WHERE query = %s",
@@ -155,7 +175,7 @@ def infrastructure_assets() -> list[dg.AssetsDefinition]:
 
 @dg.asset(
     # The daily tables that it reads; external specs of views lose the order, so this one is made like any other asset.
-    deps=["sessions", "session_snapshots"],
+    deps=["sessions", "session_snapshots", "dshield_enrichment", "urlhaus_enrichment", "spur_enrichment"],
     group_name="infrastructure",
     kinds={"postgres", "view"},
     owners=OWNERS,
@@ -183,7 +203,7 @@ def session_summaries(warehouse: Warehouse) -> dg.MaterializeResult[None]:
 def _query_asset(query: InfrastructureQuery) -> dg.AssetsDefinition:
     @dg.asset(
         name=query.name,
-        deps=list(query.deps),
+        deps=["session_summaries"],
         group_name="infrastructure",
         kinds={"postgres", "sql"},
         owners=OWNERS,

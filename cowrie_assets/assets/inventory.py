@@ -1,8 +1,10 @@
 """The inventories, `asn_inventory` → `ip_inventory`: one graph whose ops are the passes.
 
-Lives here: the graph and its ops. Not here: what a pass does (`observation`).
-Pass 2 (Team Cymru) and pass 3 (GreyNoise) ask nobody yet: they say that they are not configured.
+Lives here: the graph and its ops. Not here: what a pass does (`observation`, `cowrie_assets.lookup`).
 """
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -11,13 +13,21 @@ from cowrie_assets.assets.observation import (
     ASN_SOURCE,
     CITY_SOURCE,
     observe,
+    observe_cymru_answers,
+    telling_addresses,
     write_asn_inventory,
     write_ip_inventory,
 )
+from cowrie_assets.lookup.asking import ask
+from cowrie_assets.lookup.bulk import ask_batch, leave_open, plan_batches
+from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.progress import progress
-from cowrie_assets.resources import GeoFiles, Warehouse
+from cowrie_assets.resources import AnswerCache, GeoFiles, ServiceClient, Warehouse
 
 _AFTER = {"start": dg.In(dg.Nothing)}
+# A batch that failed or came in part is asked again alone, so often, while the others go on.
+_MORE_TRIES = 3
+_SECONDS_BETWEEN_TRIES = 2.0
 HOW_TO_GET_GEO_FILES = (
     "country and ASN stay NULL with the reason 'no geo database'. Free files: GeoLite2 City and ASN (account at "
     "maxmind.com), or DB-IP Lite (db-ip.com, no account); set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN to their paths"
@@ -44,73 +54,144 @@ def pass_1_geo_files(context: dg.OpExecutionContext, warehouse: Warehouse, geo_f
             reporter.update(done)
 
 
-@dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), description="Pass 2: Team Cymru bulk whois for addresses without an AS.")
-def pass_2_cymru(context: dg.OpExecutionContext) -> None:
-    context.log.info("Pass 2 (Team Cymru): not configured in this version, nobody was asked")
+@dg.op(
+    ins=_AFTER,
+    out=dg.DynamicOut(),
+    pool=POOL,
+    description="Pass 2, the plan: every source address without a fresh answer of Team Cymru, in batches.",
+)
+def plan_cymru_batches(
+    context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache, cymru: ServiceClient
+) -> Iterator[dg.DynamicOutput[list[str]]]:
+    with warehouse.connect() as connection:
+        asking = answer_cache.asking(warehouse, connection, context.run_id)
+        needs = dict.fromkeys(telling_addresses(connection), datetime.now(UTC))
+    batches, tally = plan_batches(asking, cymru.service(), needs)
+    addresses = sum(map(len, batches))
+    context.log.info(
+        f"Pass 2: {addresses:,} of {tally.asked:,} addresses to ask Team Cymru about, in {len(batches)} batches; "
+        f"{tally.hits['database']:,} known"
+    )
+    for reason, number in tally.reasons.items():
+        context.log.info(f"Pass 2: {number:,} addresses stay open: {reason}")
+    for number, batch in enumerate(batches, 1):
+        yield dg.DynamicOutput(batch, mapping_key=f"batch_{number:04}_of_{len(batches):04}")
 
 
-@dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), description="Pass 3: GreyNoise for the most telling addresses.")
-def pass_3_greynoise(context: dg.OpExecutionContext) -> None:
-    context.log.info("Pass 3 (GreyNoise): not configured in this version, nobody was asked")
+@dg.op(out=dg.Out(dg.Nothing), pool="cymru", description="Pass 2: Team Cymru's bulk whois, one batch.")
+def pass_2_cymru_batch(
+    context: dg.OpExecutionContext,
+    warehouse: Warehouse,
+    answer_cache: AnswerCache,
+    cymru: ServiceClient,
+    batch: list[str],
+) -> None:
+    service = cymru.service()
+    number, _, batches = str(context.get_mapping_key()).removeprefix("batch_").partition("_of_")
+    name = f"Cymru batch {int(number)}/{int(batches)}: {len(batch)} addresses"
+    context.log.info(name)
+    with warehouse.connect() as connection:
+        asking = answer_cache.asking(warehouse, connection, context.run_id)
+    with progress(warehouse.state, "cymru", "batches", int(batches)) as reporter:
+        reporter.update(int(number) - 1, name)
+        result = ask_batch(asking, service, batch)
+        reporter.update(int(number), name)
+    context.add_output_metadata(
+        {"batch": name, "answered": result.answered, "missing": len(result.missing), "reason": result.reason or "-"}
+    )
+    if not result.missing:
+        return
+    context.log.warning(f"{name}, {len(result.missing)} of them without an answer: {result.reason}")
+    if result.again and context.retry_number < _MORE_TRIES:
+        raise dg.RetryRequested(max_retries=_MORE_TRIES, seconds_to_wait=_SECONDS_BETWEEN_TRIES)
+    leave_open(asking, service, result)
+
+
+@dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), description="Pass 3: GreyNoise, within its quota, most telling first.")
+def pass_3_greynoise(
+    context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache, greynoise: ServiceClient
+) -> None:
+    with (
+        warehouse.connect() as connection,
+        progress(warehouse.state, "greynoise", "addresses") as reporter,
+    ):
+        asking = answer_cache.asking(warehouse, connection, context.run_id, reporter.follow)
+        needs = dict.fromkeys(telling_addresses(connection), datetime.now(UTC))
+        tally = ask(asking, greynoise.service(), needs)
+    context.log.info(f"Pass 3: GreyNoise, {tally.requests} requests, {tally.hits['database']:,} known")
+    for reason, number in tally.reasons.most_common(3):
+        context.log.info(f"Pass 3: {number:,} addresses stay open: {reason}")
 
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), pool=POOL, description="Merge the passes: one row an AS.")
 def merge_asn_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
+        observe_cymru_answers(connection)
         rows = write_asn_inventory(connection)
     context.add_output_metadata({"dagster/row_count": rows, "sql": sql_metadata("write_asn_inventory.sql")})
 
 
-@dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), pool=POOL, description="Merge the passes: one row a source address.")
-def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
+@dg.op(
+    ins={name: dg.In(dg.Nothing) for name in ("start", "tor_exits", "cloud_ranges")},
+    out=dg.Out(dg.Nothing),
+    pool=POOL,
+    description="Merge the passes and the range lists: one row a source address.",
+)
+def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache) -> None:
     with warehouse.connect() as connection:
-        rows = write_ip_inventory(connection)
+        rows = write_ip_inventory(connection, EgressGate.of(connection, answer_cache.own_addresses))
         counts = connection.execute(
-            "SELECT count(*) FILTER (WHERE is_public), count(current_asn), count(geo_country) FROM ip_inventory"
+            """
+            SELECT
+                count(*) FILTER (WHERE is_public), count(current_asn), count(geo_country),
+                count(*) FILTER (WHERE ip_type = 'tor'), count(*) FILTER (WHERE ip_type = 'cloud')
+            FROM ip_inventory
+            """
         ).fetchone()
-    public, with_asn, with_country = counts or (0, 0, 0)
+    names = ("public addresses", "with an ASN", "with a country", "Tor exits", "in a cloud")
     context.add_output_metadata(
         {
             "dagster/row_count": rows,
-            "public addresses": public,
-            "with an ASN": with_asn,
-            "with a country": with_country,
+            **dict(zip(names, counts or (0,) * len(names), strict=True)),
             "sql": sql_metadata("write_ip_inventory.sql"),
         }
     )
 
 
 @dg.graph(
-    ins={"sessions": dg.GraphIn()},
+    ins={name: dg.GraphIn() for name in ("sessions", "tor_exits", "cloud_ranges")},
     out={"asn_inventory": dg.GraphOut(), "ip_inventory": dg.GraphOut()},
-    description="The passes: geo files, Team Cymru, GreyNoise, then the merge.",
+    description="The passes: geo files, Team Cymru, GreyNoise, then the merge with the range lists.",
 )
-def inventory_passes(sessions):  # type: ignore[no-untyped-def]  # dagster composes this, it is never called with values
-    asked = pass_3_greynoise(start=pass_2_cymru(start=pass_1_geo_files(start=sessions)))
-    asns = merge_asn_inventory(start=asked)
-    return {"asn_inventory": asns, "ip_inventory": merge_ip_inventory(start=asns)}
+def inventory_passes(sessions, tor_exits, cloud_ranges):  # type: ignore[no-untyped-def]  # dagster composes this
+    asked = plan_cymru_batches(start=pass_1_geo_files(start=sessions)).map(pass_2_cymru_batch)
+    asns = merge_asn_inventory(start=pass_3_greynoise(start=asked.collect()))
+    addresses = merge_ip_inventory(start=asns, tor_exits=tor_exits, cloud_ranges=cloud_ranges)
+    return {"asn_inventory": asns, "ip_inventory": addresses}
 
 
 _DESCRIPTIONS = {
     "asn_inventory": (
-        "One row an autonomous system that attacked: its name, addresses, sessions, first and last seen. All of it "
-        "follows from sessions and observations, so running it twice changes nothing."
+        "One row an autonomous system that attacked: its name, registration, addresses, sessions, first and last seen. "
+        "All of it follows from sessions and observations, so running it twice changes nothing."
     ),
     "ip_inventory": (
-        "One row a source address: its AS and country as last observed (NULL with a reason where unknown), sessions, "
-        "first and last seen. What was observed when is kept in ip_observations. Running it twice changes nothing."
+        "One row a source address: its AS, country and type as last observed (NULL with a reason where unknown), "
+        "sessions, first and last seen. What was observed when is kept in ip_observations. Running it twice changes "
+        "nothing, and asks nobody twice."
     ),
 }
 
 
 def inventory_assets() -> dg.AssetsDefinition:
-    sessions, asns, addresses = (dg.AssetKey(name) for name in ("sessions", "asn_inventory", "ip_inventory"))
+    keys = {name: dg.AssetKey(name) for name in ("sessions", "tor_exits", "cloud_ranges")}
+    asns, addresses = dg.AssetKey("asn_inventory"), dg.AssetKey("ip_inventory")
     # The decorator for multi-assets has no edge between its own outputs, so this is spelt out.
     return dg.AssetsDefinition.from_graph(
         inventory_passes,
-        keys_by_input_name={"sessions": sessions},
+        keys_by_input_name=keys,
         keys_by_output_name={"asn_inventory": asns, "ip_inventory": addresses},
-        internal_asset_deps={"asn_inventory": {sessions}, "ip_inventory": {asns, sessions}},
+        internal_asset_deps={"asn_inventory": {keys["sessions"]}, "ip_inventory": {asns, *keys.values()}},
         group_name="inventory",
         descriptions_by_output_name=_DESCRIPTIONS,
     ).map_asset_specs(lambda spec: spec.replace_attributes(kinds={"postgres"}, owners=OWNERS))

@@ -1,7 +1,7 @@
-"""Pass 1: what the geo files say of the addresses that attacked, kept as observations of the files' build dates.
+"""What is observed of the addresses that attacked, and the inventories that follow from it.
 
-Lives here: which addresses lack an observation, looking them up, the inventories' rows. Not here: Dagster
-(`inventory`), how a record reads (`cowrie_assets.upstreams.geoip`).
+Lives here: pass 1 (the geo files, as of their build dates), Team Cymru's answers as observations, the inventories'
+rows. Not here: Dagster (`inventory`), how a record reads (`cowrie_assets.upstreams`), asking (`cowrie_assets.lookup`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from cowrie_assets.cowrie.addresses import is_public
+from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
 from cowrie_assets.warehouse.copy_text import field
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -66,14 +67,43 @@ def write_asn_inventory(connection: Connection) -> int:
     return _count(connection, "SELECT count(*) FROM asn_inventory")
 
 
-def write_ip_inventory(connection: Connection) -> int:
-    """Bring `ip_inventory` up to date with sessions and observations; rows that stay equal are not touched."""
+def telling_addresses(connection: Connection) -> list[str]:
+    """Every source address, those that did most first: got in and left something, got in, typed, came often."""
+    rows = connection.execute(
+        """
+        SELECT host(source_ip)
+        FROM sessions
+        WHERE source_ip IS NOT NULL
+        GROUP BY source_ip
+        ORDER BY
+            bool_or(file_downloads + file_uploads + ssh_key_injections > 0) DESC,
+            bool_or(login_successes > 0) DESC,
+            bool_or(command_count > 0) DESC,
+            count(*) DESC,
+            source_ip
+        """
+    )
+    return [address for (address,) in rows]
+
+
+def observe_cymru_answers(connection: Connection) -> int:
+    """Keep Team Cymru's answers as observations; those that are new."""
+    return connection.execute(sql_file("observe_cymru_answers.sql").read_bytes()).rowcount
+
+
+def write_ip_inventory(connection: Connection, gate: EgressGate | None = None) -> int:
+    """Bring `ip_inventory` up to date with sessions and observations; rows that stay equal are not touched. The gate
+    knows which addresses are the operator's own."""
+    known = gate or EgressGate.of(connection, ())
     with connection.transaction():
-        connection.execute("CREATE TEMPORARY TABLE public_addresses (address inet PRIMARY KEY) ON COMMIT DROP")
+        connection.execute(
+            "CREATE TEMPORARY TABLE public_addresses (address inet PRIMARY KEY, is_own boolean NOT NULL) ON COMMIT DROP"
+        )
         addresses = connection.execute("SELECT DISTINCT host(source_ip) FROM sessions WHERE source_ip IS NOT NULL")
-        public = [f"{address}\n" for (address,) in addresses if is_public(address)]
+        public = [f"{address}\t{known.is_own(address)}\n" for (address,) in addresses if is_public(address)]
         with connection.cursor() as cursor, cursor.copy("COPY public_addresses FROM STDIN") as copy:
             copy.write("".join(public))
+        connection.execute("ANALYZE public_addresses")
         connection.execute(sql_file("write_ip_inventory.sql").read_bytes())
     return _count(connection, "SELECT count(*) FROM ip_inventory")
 

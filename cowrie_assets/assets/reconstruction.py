@@ -14,8 +14,10 @@ from cowrie_assets.cowrie.events import uncollected
 from cowrie_assets.cowrie.sessions import reconstruct
 from cowrie_assets.warehouse.event_chunks import Connection, day_revision, sensors_of_day, sessions_starting
 from cowrie_assets.warehouse.session_rows import DayRows
+from cowrie_assets.warehouse.views import sql_file
 
-DAILY_ASSETS = ("sessions", "session_snapshots")
+ENRICHMENT_ASSETS = ("dshield_enrichment", "urlhaus_enrichment", "spur_enrichment")
+DAILY_ASSETS = ("sessions", "session_snapshots", *ENRICHMENT_ASSETS)
 _DAY_LOCK = 0x6461
 
 
@@ -42,36 +44,36 @@ def rebuild_day(connection: Connection, day: date) -> Rebuilt:
 @contextmanager
 def daily_build(connection: Connection, asset: str, day: date) -> Iterator[None]:
     """Hold an asset's lock on a day, and note in the same transaction what its rows rest on: the revision of the day's
-    sessions, and for snapshots the editions of the geo files."""
+    sessions, and for snapshots the digest of what was observed."""
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_DAY_LOCK + DAILY_ASSETS.index(asset), day.toordinal()))
-    # Read before the events are: what is ingested meanwhile makes the day due again.
+    # Read before the rows are: what comes in meanwhile makes the day due again.
     revision = day_revision(connection, day)
-    editions = _editions(connection) if asset == "session_snapshots" else ""
+    evidence = _evidence(connection, day).get(day, "") if asset == "session_snapshots" else ""
     yield
     connection.execute(
         """
-        INSERT INTO day_builds AS known (asset, day, revision, editions) VALUES (%s, %s, %s, %s)
-        ON CONFLICT (asset, day) DO UPDATE SET revision = excluded.revision, editions = excluded.editions
-        WHERE (known.revision, known.editions) IS DISTINCT FROM (excluded.revision, excluded.editions)
+        INSERT INTO day_builds AS known (asset, day, revision, evidence) VALUES (%s, %s, %s, %s)
+        ON CONFLICT (asset, day) DO UPDATE SET revision = excluded.revision, evidence = excluded.evidence
+        WHERE (known.revision, known.evidence) IS DISTINCT FROM (excluded.revision, excluded.evidence)
         """,
-        (asset, day, revision, editions),
+        (asset, day, revision, evidence),
     )
 
 
 def days_due(connection: Connection, asset: str) -> set[date]:
     """The days that a daily asset has not yet built from what is there now, also after a kill in between."""
-    editions = _editions(connection) if asset == "session_snapshots" else ""
     rows = connection.execute(
         """
-        SELECT event_days.day
+        SELECT event_days.day, event_days.revision = day_builds.revision, day_builds.evidence
         FROM event_days
         LEFT JOIN day_builds ON event_days.day = day_builds.day AND day_builds.asset = %s
-        WHERE (event_days.revision, %s) IS DISTINCT FROM (day_builds.revision, day_builds.editions)
         """,
-        (asset, editions),
-    )
-    due = {day for (day,) in rows}
+        (asset,),
+    ).fetchall()
+    due = {day for day, is_current, _ in rows if not is_current}
     if asset == "session_snapshots":
+        evidence = _evidence(connection)
+        due |= {day for day, _, built_from in rows if built_from != evidence[day]}
         # Written before their addresses were in the inventory, say by hand in the UI.
         early = connection.execute(
             "SELECT DISTINCT day FROM session_snapshots WHERE is_current "
@@ -81,10 +83,8 @@ def days_due(connection: Connection, asset: str) -> set[date]:
     return due
 
 
-def _editions(connection: Connection) -> str:
-    """The geo file editions that addresses were looked up in: a new one can better the snapshots of any day."""
-    row = connection.execute(
-        "SELECT string_agg(DISTINCT source || ' ' || observed_at, ', ' ORDER BY source || ' ' || observed_at) "
-        "FROM ip_observations"
-    ).fetchone()
-    return (row and row[0]) or ""
+def _evidence(connection: Connection, day: date | None = None) -> dict[date, str]:
+    """By day, the digest of what its snapshots can rest on."""
+    with connection.transaction():
+        connection.execute("SELECT set_config('cowrie.day', %s, true)", (day.isoformat() if day else "",))
+        return dict(connection.execute(sql_file("day_evidence.sql").read_bytes()).fetchall())

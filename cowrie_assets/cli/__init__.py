@@ -1,7 +1,7 @@
 """The command line.
 
-Lives here: the commands and their exit codes (0 done, 1 failed, 2 wrong use). Not here: what they do (`launch`, `show`,
-`doctor`, and the rooms below).
+Lives here: the commands and their exit codes (0 done, 1 failed, 2 wrong use, 3 coverage below the gate). Not here: what
+they do (`launch`, `services`, `show`, `doctor`, and the rooms below).
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -59,8 +60,9 @@ def main() -> None:
 
 @app.command()
 def demo(verbose: Verbose = False) -> None:
-    """Run the whole job in the sandbox, on sample traffic that is generated first."""
+    """Run the whole job in the sandbox, on sample traffic that is generated first and services that are emulated."""
     from cowrie_assets.cli.launch import run_pipeline
+    from cowrie_assets.cli.services import sandbox_services, show_ledger
     from cowrie_assets.cli.show import show_outcome
     from cowrie_assets.sandbox.geofiles import write_geo_files
     from cowrie_assets.sandbox.traffic import write_sample_logs
@@ -69,8 +71,13 @@ def demo(verbose: Verbose = False) -> None:
     console.print("Generating sample traffic: 4 days, 2 sensors …")
     write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY)
     write_geo_files(settings.home / "geoip", DEMO_LAST_DAY)
-    settings = _read_settings(sandbox=True)  # again: the geo files are there now
-    outcome = run_pipeline(settings, console, minimum_sessions=1, verbose=verbose)
+    console.print(
+        "Starting the sandbox's services; their limits and the client's are raised, 1,500 requests a second …"
+    )
+    with sandbox_services() as control:
+        settings = _read_settings(sandbox=True)  # again: geo files and services are there now
+        outcome = run_pipeline(settings, console, minimum_sessions=1, verbose=verbose)
+        show_ledger(console, control)
     show_outcome(console, outcome)
     raise typer.Exit(outcome.exit_code)
 
@@ -104,8 +111,54 @@ def run(
 def up(sandbox: Sandbox = False, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open the Dagster UI on 127.0.0.1 over the same state; Ctrl-C ends it."""
     from cowrie_assets.cli.launch import serve_ui
+    from cowrie_assets.cli.services import sandbox_services
 
-    raise typer.Exit(serve_ui(_settings(sandbox=sandbox), console, port))
+    settings = _settings(sandbox=sandbox)
+    with sandbox_services() if sandbox else nullcontext():
+        code = serve_ui(settings, console, port)
+    raise typer.Exit(code)
+
+
+@app.command()
+def coverage(
+    since: Annotated[str, typer.Option(help="First moment, for example 2025-09-01.")] = "",
+    until: Annotated[str, typer.Option(help="First moment that is left out.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Every service, overall and by day, as JSON.")] = False,
+    require_coverage: Annotated[
+        bool, typer.Option(help="Exit with 3 if a configured service answered for fewer than 80 % of its sessions.")
+    ] = False,
+    sandbox: Sandbox = False,
+) -> None:
+    """How many sessions are covered by which service, what remains and why, and when it will be done."""
+    from cowrie_assets.cli.services import coverage_as_json, show_coverage
+    from cowrie_assets.warehouse.coverage import coverage as read_coverage
+
+    for name, text in (("--since", since), ("--until", until)):
+        _require_moment(name, text)
+    database = _database(_settings(sandbox=sandbox))
+    with database.hold(), database.connect() as connection:
+        rows = read_coverage(connection, since, until)
+    if as_json:
+        typer.echo(coverage_as_json(rows))
+    else:
+        show_coverage(console, rows)
+    if require_coverage and any(row.below for row in rows if row.day is None):
+        raise typer.Exit(3)
+
+
+@app.command("sandbox")
+def serve_services(
+    port: Annotated[int, typer.Option(help="Port of the HTTP services on 127.0.0.1; 0: any free one.")] = 9470,
+    whois_port: Annotated[int, typer.Option(help="Port of the whois service; 0: any free one.")] = 9471,
+    documented_limits: Annotated[
+        bool, typer.Option("--documented-limits", help="The real services' limits instead of raised ones.")
+    ] = False,
+) -> None:
+    """Serve emulated services on loopback, with invented answers, limits and a ledger of what arrives."""
+    from cowrie_assets.cli.services import serve_sandbox
+
+    limits: Literal["documented", "raised"] = "documented" if documented_limits else "raised"
+    serve_sandbox(_settings(sandbox=True), console, port, whois_port, limits)
 
 
 @app.command()
@@ -150,6 +203,13 @@ def doctor(sandbox: Sandbox = False) -> None:
     findings = examine(_settings(sandbox=sandbox))
     show_findings(console, findings)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)
+
+
+def _require_moment(name: str, text: str) -> None:
+    try:
+        datetime.fromisoformat(text or "2025-09-01")
+    except ValueError:
+        raise typer.BadParameter(f"{name} is {text!r}: write it as 2025-09-01 or 2025-09-01T12:00") from None
 
 
 def _settings(*, sandbox: bool = False) -> Settings:

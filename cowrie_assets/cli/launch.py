@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,9 +28,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cowrie_assets import automation
+from cowrie_assets.assets.answers_of_day import enrichment_days_due, table_of
+from cowrie_assets.assets.enrichment import SERVICES
 from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
 from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.definitions import build_definitions
+from cowrie_assets.lookup.services import configured_services, max_time
 from cowrie_assets.partitions import ranges
 from cowrie_assets.progress import Status, read_statuses
 from cowrie_assets.settings import Settings, SettingsError
@@ -79,6 +83,7 @@ def run_pipeline(settings: Settings, console: Console, *, minimum_sessions: int,
         runner = _Runner(settings, instance, outcome, verbose)
         runner.run_days(automation.SESSIONS)
         runner.run(automation.DAILY_JOB, automation.INVENTORY)
+        runner.enrich()
         runner.run_days(automation.SNAPSHOTS)
         runner.run(automation.DAILY_JOB, automation.ANSWERS, _query_config(minimum_sessions))
         for key, evaluation in _stored_checks(runner.definitions, instance):
@@ -105,6 +110,21 @@ class _Runner:
         self._outcome.days = max(self._outcome.days, len(days))
         for first, last in ranges(days):
             self.run(automation.DAILY_JOB, assets, tags=_range_tags(first, last))
+
+    def enrich(self) -> None:
+        """Ask each service about all days that can gain by it, newest first. Who comes later gets what time is left, so
+        that no service goes without because another is slow."""
+        services = configured_services(self._settings)
+        ends_at = time.monotonic() + max_time(self._settings)
+        for position, service in enumerate(SERVICES):
+            shares = len(SERVICES) - position
+            service_ends_at = time.monotonic() + max(0.0, ends_at - time.monotonic()) / shares
+            with self._outcome.database.connect() as connection:
+                due = enrichment_days_due(connection, service, can_ask=services[service].not_configured is None)
+            for first, last in reversed(ranges(partition_days(due, self._settings.start_date))):
+                asset = table_of(service)
+                config = {asset: {"config": {"max_time": max(0.0, service_ends_at - time.monotonic())}}}
+                self.run(automation.DAILY_JOB, (asset,), config, _range_tags(first, last))
 
     def run(
         self,

@@ -17,8 +17,10 @@ from rich.text import Text
 from cowrie_assets.assets.infrastructure import QUERIES, read_result
 from cowrie_assets.cli.doctor import Finding
 from cowrie_assets.cli.launch import Outcome
+from cowrie_assets.cli.services import show_coverage
 from cowrie_assets.report.escaping import visible
 from cowrie_assets.report.tables import QueryResult, Value, shown
+from cowrie_assets.warehouse.coverage import coverage
 from cowrie_assets.warehouse.event_chunks import Connection, session_days, session_events
 
 # What fits into 80 columns; the report and the CSV have all of them.
@@ -34,6 +36,16 @@ _TERMINAL_COLUMNS = {
     "infrastructure_type": "type",
     "country_percentage": "%",
     "asn_percentage": "%",
+    "attack_date": "day",
+    "vpn_ratio": "VPN",
+    "proxy_ratio": "proxy",
+    "tor_ratio": "Tor",
+    "anonymization_ratio": "any",
+    "datacenter_ratio": "datacenter",
+    "reputation_bucket": "attacks",
+    "avg_commands": "commands",
+    "percentage": "%",
+    "max_attack_count": "most attacks",
 }
 _STATE_COLOUR = {"good": "green", "warning": "yellow", "broken": "bold red"}
 
@@ -47,6 +59,9 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         _show_counts(console, connection, outcome)
         for query in QUERIES:
             _show_result(console, read_result(connection, query))
+        console.print()
+        console.print(Text("Coverage by service", style="bold"))
+        show_coverage(console, coverage(connection))
     _show_checks(console, outcome)
     for step in outcome.failed_steps:
         console.print(f"FAILED {step}", style="bold red", markup=False, soft_wrap=True)

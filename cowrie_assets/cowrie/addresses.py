@@ -26,6 +26,24 @@ def _usual_form(value: str) -> str | None:
 
 
 def is_public(value: str) -> bool:
-    """Whether an address is globally routable: not private, reserved, shared (RFC 6598), link-local or multicast."""
+    """Whether an address is globally routable: not private, reserved, shared (RFC 6598), link-local or multicast, and
+    no IPv6 address that only carries an IPv4 address (mapped, 6to4, Teredo, NAT64) which is none of that itself."""
     parsed = ipaddress.ip_address(value)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        carried = _carried(parsed)
+        if carried is not None:
+            return is_public(str(carried))
+        if parsed.is_site_local or parsed.is_reserved:
+            return False
     return parsed.is_global and not parsed.is_multicast
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def _carried(parsed: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if parsed.teredo is not None:
+        return parsed.teredo[1]
+    if parsed in _NAT64:
+        return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    return parsed.ipv4_mapped or parsed.sixtofour

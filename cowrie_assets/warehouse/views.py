@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 # In the order of making: a later one may read an earlier one.
-VIEWS = ("ip_asn_history", "session_summaries")
+VIEWS = ("ip_asn_history", "enrichment_cache", "session_summaries")
 
 
 def sql_file(name: str) -> Path:

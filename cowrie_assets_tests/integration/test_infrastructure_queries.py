@@ -31,7 +31,7 @@ from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 from cowrie_assets_tests.conftest import Server
 
-GEOGRAPHIC, SYSTEMS = QUERIES
+GEOGRAPHIC, SYSTEMS = QUERIES[:2]
 QUERY_OF = {query.number: query for query in QUERIES}
 
 # Documentation addresses: which of them are public is what the fixture's inventory says.

@@ -280,8 +280,13 @@ def test_every_null_has_its_reason(connection: Connection) -> None:
             unknown = row[f"snapshot_{part}"] is None
             assert unknown == (row[f"{part}_reason"] is not None), "a reason where it is unknown, and only there"
             assert unknown == (row[f"{part}_basis"] is None) == (row[f"{part}_observed_at"] is None)
-        # Nobody writes the kind of address yet, and the snapshot says so.
-        assert (row["snapshot_ip_type"], row["ip_type_reason"]) == (None, "no range lists yet")
+        without_address = {
+            "no source": "no source address",
+            "private": "private address",
+            "new": "not in the inventory yet",
+        }
+        reason = without_address.get(row["session_id"], "no range lists yet")
+        assert (row["snapshot_ip_type"], row["ip_type_reason"]) == (None, reason)
 
 
 def test_the_inventory_gives_the_same_reasons(connection: Connection) -> None:

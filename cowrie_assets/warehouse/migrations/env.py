@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from cowrie_assets.warehouse.database import sqlalchemy_engine
+from cowrie_assets.warehouse.database import SCHEMA_VERSION, sqlalchemy_engine
 from cowrie_assets.warehouse.tables import metadata
 from cowrie_assets.warehouse.views import VIEWS, view_statement
 
@@ -17,8 +17,9 @@ def _migrate(connection: Connection) -> None:
         for view in reversed(VIEWS):
             connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
         context.run_migrations()
-        exists = connection.execute(text("SELECT to_regclass('public.session_snapshots') IS NOT NULL")).scalar_one()
-        for view in VIEWS if exists else ():
+        reached = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        # They read the newest tables; a warehouse on its way there has none for a moment.
+        for view in VIEWS if reached == SCHEMA_VERSION else ():
             connection.exec_driver_sql(view_statement(view))
 
 

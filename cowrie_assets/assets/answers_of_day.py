@@ -1,0 +1,79 @@
+"""A day's enrichment rows: which questions its sources raise, and the answers nearest to the day.
+
+Lives here: the order of asking, the day's transaction, which days can still gain answers. Not here: Dagster
+(`enrichment`), asking (`cowrie_assets.lookup`), which answer is the nearest (`sql/write_enrichment.sql`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, date, datetime, time
+
+from psycopg import sql
+
+from cowrie_assets.assets.reconstruction import daily_build, days_due
+from cowrie_assets.warehouse.event_chunks import Connection
+from cowrie_assets.warehouse.views import sql_file
+
+# Telling addresses first: those that got in and left something, then those that typed, then by sessions.
+_NEEDS = """
+    SELECT host(source_ip), max(day)
+    FROM sessions
+    WHERE day = ANY(%s) AND source_ip IS NOT NULL
+    GROUP BY source_ip
+    ORDER BY
+        bool_or(file_downloads + file_uploads + ssh_key_injections > 0) DESC,
+        bool_or(login_successes > 0) DESC,
+        bool_or(command_count > 0) DESC,
+        count(*) DESC,
+        source_ip
+"""
+
+
+def table_of(service: str) -> str:
+    return f"{service}_enrichment"
+
+
+def address_needs(connection: Connection, days: Collection[date]) -> dict[str, datetime]:
+    """The source addresses of the days, most telling first, each with the moment at which an answer must be good: the
+    beginning of the last of its days."""
+    rows = connection.execute(_NEEDS, (list(days),))
+    return {address: datetime.combine(day, time(), UTC) for address, day in rows}
+
+
+def write_enrichment(connection: Connection, service: str, day: date) -> dict[str, int]:
+    """Replace a day's rows of a service; their number by outcome. Safe to repeat."""
+    table = sql.Identifier(table_of(service))
+    with connection.transaction(), daily_build(connection, table_of(service), day):
+        for name, value in (("service", service), ("day", day.isoformat())):
+            connection.execute("SELECT set_config(%s, %s, true)", (f"cowrie.{name}", value))
+        connection.execute(sql_file("write_enrichment.sql").read_bytes())
+        connection.execute(sql.SQL("DELETE FROM {} WHERE day = %s").format(table), (day,))
+        # The row type is the table's own: its columns are the fields that the service's module reads.
+        connection.execute(
+            sql.SQL(
+                """
+                INSERT INTO {table}
+                SELECT row.*
+                FROM fresh_enrichment AS fresh
+                CROSS JOIN LATERAL jsonb_populate_record(
+                    NULL::{table}, fresh.fields || (to_jsonb(fresh) - 'fields')
+                ) AS row
+                """
+            ).format(table=table)
+        )
+        counts = connection.execute("SELECT outcome, count(*) FROM fresh_enrichment GROUP BY outcome ORDER BY outcome")
+        return dict(counts.fetchall())
+
+
+def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) -> set[date]:
+    """The days whose sessions changed, and those with a question that could get its answer now."""
+    due = days_due(connection, table_of(service))
+    if can_ask:
+        open_days = connection.execute(
+            sql.SQL("SELECT DISTINCT day FROM {} WHERE outcome IN ('unavailable', 'quota', 'not_configured')").format(
+                sql.Identifier(table_of(service))
+            )
+        )
+        due |= {day for (day,) in open_days}
+    return due

@@ -1,0 +1,1 @@
+"""How a question gets an answer: egress gate → cache → single flight → limiter → service → ledger."""

@@ -1,0 +1,121 @@
+"""Questions by the batch: Team Cymru's bulk whois, one connection at a time among all processes.
+
+Lives here: what makes a batch complete, and keeping what arrived of one that is not. Not here: the protocol
+(`cowrie_assets.upstreams.cymru`), asking again (each batch is an op of its own in the inventory's graph).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+
+from cowrie_assets.lookup import answers
+from cowrie_assets.lookup.asking import Asking, Tally, sift
+from cowrie_assets.lookup.limiter import Limiter, NotNow
+from cowrie_assets.lookup.services import Service
+from cowrie_assets.upstreams import cymru
+from cowrie_assets.upstreams.contract import NoAnswer, Transient
+from cowrie_assets.warehouse.event_chunks import Connection
+
+# So many connections of a run without a single row, and the rest of the batches is not tried.
+_FAILURES_IN_A_ROW = 5
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one connection brought. `missing` addresses have no answer for `reason`; `again`: asking them again may
+    help."""
+
+    answered: int
+    missing: list[str]
+    outcome: str = ""
+    reason: str = ""
+    again: bool = False
+
+
+def plan_batches(asking: Asking, service: Service, needs: Mapping[str, datetime]) -> tuple[list[list[str]], Tally]:
+    """The addresses that have to be asked about, in batches of the service's size."""
+    tally = Tally(asked=len(needs))
+    with asking.connect() as connection:
+        keys = sift(connection, asking, service, needs, tally)
+        answers.count_hits(connection, service.name, asking.run_id, tally.hits)
+    return [keys[start : start + service.batch] for start in range(0, len(keys), service.batch)], tally
+
+
+def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> BatchResult:
+    """Ask about a batch over one connection, and keep every row that arrives. Safe to repeat: only what has no good
+    answer is asked about."""
+    stop = threading.Event()
+    ends_at = time.monotonic() + asking.seconds
+    with asking.connect() as connection, _only_connection(connection, service.name):
+        now = datetime.now(UTC)
+        known = answers.answered_keys(connection, service.name, dict.fromkeys(addresses, now))
+        asked = [address for address in addresses if address not in known]
+        if not asked:
+            return BatchResult(len(addresses), [])
+        if _is_hopeless(connection, service.name, asking.run_id):
+            reason = f"the service does not answer; not tried after {_FAILURES_IN_A_ROW} failures in a row"
+            return BatchResult(len(known), asked, "unavailable", reason)
+        limiter = Limiter(connection, service, asking.run_id)
+        try:
+            call = limiter.charge(asked[0], len(asked), ends_at - time.monotonic(), stop)
+        except NotNow as not_now:
+            return BatchResult(len(known), asked, not_now.outcome, not_now.reason)
+        begun = time.monotonic()
+        host, _, port = service.address.rpartition(":")
+        try:
+            readings = cymru.parse(cymru.converse(host.strip("[]"), int(port), asked), asked)
+            if not readings:
+                raise Transient("no row about any of the addresses")
+        except NoAnswer as failure:
+            answers.note_failure(connection, call, failure, round(1000 * (time.monotonic() - begun)))
+            return BatchResult(len(known), asked, "unavailable", failure.reason, again=True)
+        milliseconds = round(1000 * (time.monotonic() - begun))
+        answers.store_answers(connection, service, readings, call, milliseconds, asking.run_id)
+        missing = [address for address in asked if address not in readings]
+        reason = "the answer ended before it came to this address" if missing else ""
+        return BatchResult(len(addresses) - len(missing), missing, "unavailable", reason, again=bool(missing))
+
+
+def leave_open(asking: Asking, service: Service, result: BatchResult) -> None:
+    """Note why the missing addresses of a batch stay open."""
+    with asking.connect() as connection:
+        questions = [(address, result.outcome, result.reason) for address in result.missing]
+        answers.note_open(connection, service.name, questions)
+
+
+@contextmanager
+def _only_connection(connection: Connection, service: str) -> Iterator[None]:
+    while True:
+        try:
+            with connection.transaction():
+                # In steps, so that Ctrl-C is heard in between.
+                connection.execute("SET LOCAL lock_timeout = '1s'")
+                connection.execute("SELECT pg_advisory_lock(hashtext(%s), 0)", (service,))
+            break
+        except psycopg.errors.LockNotAvailable:
+            continue
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(hashtext(%s), 0)", (service,))
+
+
+def _is_hopeless(connection: Connection, service: str, run_id: str | None) -> bool:
+    row = connection.execute(
+        """
+        SELECT count(*), count(*) FILTER (WHERE outcome = 'unavailable')
+        FROM (
+            SELECT outcome FROM lookup_ledger WHERE service = %s AND run_id = %s ORDER BY call_id DESC LIMIT %s
+        ) AS last_calls
+        """,
+        (service, run_id, _FAILURES_IN_A_ROW),
+    ).fetchone()
+    return row is not None and row[0] == row[1] == _FAILURES_IN_A_ROW

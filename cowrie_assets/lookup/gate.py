@@ -1,0 +1,56 @@
+"""The one gate through which every question leaves (promise P4): only public addresses that are not the operator's own.
+
+Lives here: what is never asked about, and why. Not here: what an address is (`cowrie_assets.cowrie.addresses`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from cowrie_assets.cowrie.addresses import address as usual_form
+from cowrie_assets.cowrie.addresses import is_public
+from cowrie_assets.settings import SettingsError
+from cowrie_assets.warehouse.event_chunks import Connection
+
+
+class EgressGate:
+    """Knows the operator's own addresses; `refuses` says why an address is not asked about, or None."""
+
+    def __init__(self, own_addresses: Iterable[str] = ()) -> None:
+        self._own = {address for text in own_addresses if (address := usual_form(text)) is not None}
+        self._own_networks = [_network(text) for text in own_addresses if "/" in text]
+        wrong = [text for text in own_addresses if "/" not in text and usual_form(text) is None]
+        if wrong:
+            raise SettingsError(f"own_addresses: {wrong[0]!r} is neither an address nor a network such as 192.0.2.0/24")
+
+    @classmethod
+    def of(cls, connection: Connection, configured: Iterable[str]) -> EgressGate:
+        """With the addresses that attackers connected to as well: a sensor's own, where they are public."""
+        rows = connection.execute("SELECT DISTINCT destination_ip FROM sessions WHERE destination_ip IS NOT NULL")
+        reached = [address for (text,) in rows if (address := usual_form(text)) is not None]
+        return cls([*configured, *(address for address in reached if is_public(address))])
+
+    def refuses(self, address: str, families: tuple[int, ...] = (4, 6)) -> str | None:
+        usual = usual_form(address)
+        if usual is None:
+            return "no address"
+        if not is_public(usual):
+            return "private address"
+        if self.is_own(usual):
+            return "own address"
+        version = ip_address(usual).version
+        return None if version in families else f"the service knows no IPv{version}"
+
+    def is_own(self, address: str) -> bool:
+        if address in self._own:
+            return True
+        parsed = ip_address(address)
+        return any(parsed in network for network in self._own_networks if network.version == parsed.version)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise SettingsError(f"own_addresses: {text!r} is no network such as 192.0.2.0/24") from None

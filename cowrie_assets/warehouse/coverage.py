@@ -1,0 +1,75 @@
+"""How much is known, as rows: `sql/verify_enrichment_coverage.sql`, run over a window.
+
+Lives here: reading its rows. Not here: the counting (the file), what follows from it (checks, the command line).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from psycopg.rows import class_row
+
+from cowrie_assets.warehouse.event_chunks import Connection
+from cowrie_assets.warehouse.views import sql_file
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One service over a day, or over the whole window where `day` is None. Shares are of the eligible sessions."""
+
+    service: str
+    day: date | None
+    sessions: int
+    first_session_at: datetime | None
+    last_session_at: datetime | None
+    eligible_sessions: int
+    answered_sessions: int
+    answered_share: Decimal | None
+    valued_sessions: int
+    valued_share: Decimal | None
+    unavailable_sessions: int
+    quota_sessions: int
+    not_configured_sessions: int
+    not_asked_sessions: int
+    eligible_addresses: int
+    open_addresses: int
+    main_reason: str | None
+    seconds_to_finish: float | None
+    gate: str
+
+    @property
+    def below(self) -> bool:
+        return self.gate == "below the gate"
+
+    @property
+    def words(self) -> str:
+        """The state in a sentence or two, with what is missing, why, and until when."""
+        if not self.eligible_sessions:
+            return "No session is eligible."
+        share = float(self.answered_share or 0)
+        told = f"{self.answered_sessions:,} of {self.eligible_sessions:,} eligible sessions are answered ({share:.1%})"
+        if self.service == "dshield":
+            told += f", {float(self.valued_share or 0):.1%} found with a country or an AS"
+        if self.open_addresses:
+            told += f"; {self.open_addresses:,} of {self.eligible_addresses:,} addresses are open: {self.main_reason}"
+        if self.open_addresses and self.seconds_to_finish and self.gate != "not configured":
+            told += f". At the permitted rate all of them are asked in {in_words(self.seconds_to_finish)}"
+        return told + "."
+
+
+def coverage(connection: Connection, since: str = "", until: str = "") -> list[Coverage]:
+    """Every service over the window and each of its days, overall rows first; empty texts mean all there is."""
+    with connection.transaction(), connection.cursor(row_factory=class_row(Coverage)) as cursor:
+        for name, value in (("since", since), ("until", until)):
+            cursor.execute("SELECT set_config(%s, %s, true)", (f"cowrie.{name}", value))
+        return cursor.execute(sql_file("verify_enrichment_coverage.sql").read_bytes()).fetchall()
+
+
+def in_words(seconds: float) -> str:
+    """A length of time as people say it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return "a minute" if seconds > 1 else "a moment"

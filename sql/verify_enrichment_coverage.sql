@@ -1,0 +1,270 @@
+-- How much of what could be known about the sources of the sessions is known: a row a service for the whole window (day
+-- empty), then one a day. Run it with
+--
+--     cowrie-assets psql -- -f sql/verify_enrichment_coverage.sql
+--     cowrie-assets psql -- -c "SET cowrie.since = '2025-09-01'" -f sql/verify_enrichment_coverage.sql
+--
+-- Settings, each optional: cowrie.since; cowrie.until (exclusive); cowrie.gate (0.80).
+--
+-- sessions               all sessions of the window or day; first_session_at, last_session_at: when the first and the
+--                        last one of them began
+-- eligible_sessions      those that the service can be asked about: a public source that is not our own (urlhaus and
+--                        greynoise: IPv4) and that was not noted as not applicable
+-- answered_sessions      the service answered: it found something, or said that it has nothing. Failures are no answers
+-- answered_share         of the eligible ones
+-- valued_sessions        an answer with the field that matters: dshield country or AS, urlhaus number of URLs, spur
+--                        infrastructure, cymru AS, greynoise classification
+-- valued_share           of the eligible ones
+-- unavailable_sessions, quota_sessions, not_configured_sessions, not_asked_sessions
+--                        the eligible ones without an answer, by what stood in the way; they and the answered ones add
+--                        up to the eligible ones
+-- eligible_addresses     distinct sources of the eligible sessions; open_addresses: those of sessions without an answer
+-- main_reason            why most of the eligible sessions without an answer have none
+-- seconds_to_finish      the open addresses at the rate that the service permits; empty while no rate is known
+-- gate                   passed: answered for at least cowrie.gate of the eligible sessions, not counting those that
+--                        had no answer for want of a key or contact; 'not configured' where that leaves none.
+--                        GreyNoise is a sample and has no gate
+
+-- Inlined, so that the planner knows how many sessions the window takes.
+WITH settings AS NOT MATERIALIZED (
+    SELECT
+        coalesce(nullif(current_setting('cowrie.since', true), ''), '-infinity')::timestamptz AS since,
+        coalesce(nullif(current_setting('cowrie.until', true), ''), 'infinity')::timestamptz AS until,
+        coalesce(nullif(current_setting('cowrie.gate', true), ''), '0.80')::numeric AS gate
+),
+
+-- All that follows depends on the day and the address alone: several times fewer rows than sessions.
+by_address AS (
+    SELECT
+        day,
+        source_ip,
+        has_public_source AS is_public,
+        has_public_source AND family(source_ip) = 4 AS is_public_ipv4,
+        count(*) AS sessions,
+        min(first_event_at) AS first_session_at,
+        max(first_event_at) AS last_session_at
+    FROM session_summaries
+    CROSS JOIN settings
+    WHERE
+        first_event_at >= since
+        AND first_event_at < until
+    GROUP BY day, source_ip, has_public_source
+),
+
+-- Two services have no table by day: of an address the newest answer counts, however old; without one, the question
+-- that is open.
+by_key AS (
+    SELECT
+        s.service,
+        k.source_ip,
+        coalesce(a.outcome, q.outcome) AS outcome,
+        q.reason,
+        CASE s.service
+            WHEN 'cymru' THEN nullif(a.fields ->> 'asn', '') IS NOT null
+            WHEN 'greynoise' THEN nullif(a.fields ->> 'classification', '') IS NOT null
+        END AS has_value
+    FROM (SELECT DISTINCT source_ip FROM by_address WHERE is_public) AS k
+    CROSS JOIN (VALUES ('cymru'), ('greynoise')) AS s (service)
+    LEFT JOIN LATERAL (
+        SELECT
+            service_answers.outcome,
+            service_answers.fields
+        FROM service_answers
+        WHERE service_answers.service = s.service AND service_answers.key = host(k.source_ip)
+        ORDER BY service_answers.answered_at DESC, service_answers.answer_id DESC
+        LIMIT 1
+    ) AS a ON true
+    LEFT JOIN open_questions AS q ON s.service = q.service AND host(k.source_ip) = q.key
+),
+
+asked AS (
+    SELECT
+        'dshield' AS service,
+        b.*,
+        b.is_public AS is_askable,
+        e.outcome,
+        e.reason,
+        e.asn IS NOT null OR nullif(e.country, '') IS NOT null AS has_value
+    FROM by_address AS b
+    LEFT JOIN dshield_enrichment AS e ON b.day = e.day AND b.source_ip = e.address
+    UNION ALL
+    SELECT
+        'urlhaus' AS service,
+        b.*,
+        b.is_public_ipv4 AS is_askable,
+        e.outcome,
+        e.reason,
+        e.url_count IS NOT null AS has_value
+    FROM by_address AS b
+    LEFT JOIN urlhaus_enrichment AS e ON b.day = e.day AND b.source_ip = e.address
+    UNION ALL
+    SELECT
+        'spur' AS service,
+        b.*,
+        b.is_public AS is_askable,
+        e.outcome,
+        e.reason,
+        nullif(e.infrastructure, '') IS NOT null AS has_value
+    FROM by_address AS b
+    LEFT JOIN spur_enrichment AS e ON b.day = e.day AND b.source_ip = e.address
+    UNION ALL
+    SELECT
+        s.service,
+        b.*,
+        CASE s.service WHEN 'greynoise' THEN b.is_public_ipv4 ELSE b.is_public END AS is_askable,
+        e.outcome,
+        e.reason,
+        e.has_value
+    FROM by_address AS b
+    CROSS JOIN (VALUES ('cymru'), ('greynoise')) AS s (service)
+    LEFT JOIN by_key AS e ON s.service = e.service AND b.source_ip = e.source_ip
+),
+
+judged AS (
+    SELECT
+        service,
+        day,
+        source_ip,
+        sessions,
+        first_session_at,
+        last_session_at,
+        CASE
+            WHEN NOT is_askable OR outcome = 'not_applicable' THEN 'not_applicable'
+            ELSE coalesce(outcome, 'not_asked')
+        END AS outcome,
+        outcome = 'found' AND has_value AS is_valued,
+        -- Every session without an answer has a reason, if only the name of its outcome.
+        CASE
+            WHEN outcome IS null THEN 'not asked yet'
+            WHEN outcome NOT IN ('found', 'not_found') THEN coalesce(reason, replace(outcome, '_', ' '))
+        END AS reason
+    FROM asked
+),
+
+-- An address is one row a day, so that the rows of a day are its distinct addresses.
+by_outcome AS (
+    SELECT
+        service,
+        day,
+        outcome,
+        is_valued,
+        reason,
+        sum(sessions) AS sessions,
+        count(*) AS addresses,
+        min(first_session_at) AS first_session_at,
+        max(last_session_at) AS last_session_at
+    FROM judged
+    GROUP BY service, day, outcome, is_valued, reason
+),
+
+-- Over days they cannot be summed. Grouping twice is faster than counting distinct ones.
+whole_window AS (
+    SELECT
+        service,
+        count(*) AS eligible_addresses,
+        count(*) FILTER (WHERE is_open) AS open_addresses
+    FROM (
+        SELECT
+            service,
+            source_ip,
+            bool_or(outcome NOT IN ('found', 'not_found')) AS is_open
+        FROM judged
+        WHERE outcome <> 'not_applicable'
+        GROUP BY service, source_ip
+    ) AS by_service_and_address
+    GROUP BY service
+),
+
+services AS (
+    SELECT
+        s.service,
+        s.position,
+        max(l.spacing_seconds) AS spacing_seconds
+    FROM
+        unnest(ARRAY['dshield', 'urlhaus', 'spur', 'cymru', 'greynoise'])
+        WITH ORDINALITY AS s (service, position)
+    LEFT JOIN service_limits AS l ON s.service = l.service
+    GROUP BY s.service, s.position
+),
+
+-- A window without a session has its five rows as well.
+counted AS (
+    SELECT
+        s.service,
+        o.day,
+        coalesce(sum(o.sessions), 0)::bigint AS sessions,
+        min(o.first_session_at) AS first_session_at,
+        max(o.last_session_at) AS last_session_at,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome <> 'not_applicable'), 0)::bigint AS eligible,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome IN ('found', 'not_found')), 0)::bigint AS answered,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'found' AND o.is_valued), 0)::bigint AS valued,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'unavailable'), 0)::bigint AS unavailable,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'quota'), 0)::bigint AS quota,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'not_configured'), 0)::bigint AS not_configured,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'not_asked'), 0)::bigint AS not_asked,
+        coalesce(sum(o.addresses) FILTER (WHERE o.outcome <> 'not_applicable'), 0)::bigint AS addresses,
+        coalesce(
+            sum(o.addresses) FILTER (WHERE o.outcome NOT IN ('found', 'not_found', 'not_applicable')), 0
+        )::bigint AS open_addresses
+    FROM services AS s
+    LEFT JOIN by_outcome AS o ON s.service = o.service
+    GROUP BY GROUPING SETS ((s.service), (s.service, o.day))
+    HAVING grouping(o.day) = 1 OR o.day IS NOT null
+),
+
+-- Of equally frequent reasons the first in the alphabet.
+main_reasons AS (
+    SELECT DISTINCT ON (service, day)
+        service,
+        day,
+        reason
+    FROM by_outcome
+    WHERE outcome NOT IN ('found', 'not_found', 'not_applicable')
+    GROUP BY GROUPING SETS ((service, reason), (service, day, reason))
+    ORDER BY service ASC, day ASC, sum(sessions) DESC, reason COLLATE "C" ASC
+),
+
+rows_of_result AS (
+    SELECT
+        c.*,
+        s.position,
+        s.spacing_seconds,
+        m.reason AS main_reason,
+        CASE WHEN c.day IS null THEN coalesce(w.eligible_addresses, 0) ELSE c.addresses END AS eligible_addresses,
+        CASE WHEN c.day IS null THEN coalesce(w.open_addresses, 0) ELSE c.open_addresses END AS addresses_left
+    FROM counted AS c
+    INNER JOIN services AS s ON c.service = s.service
+    LEFT JOIN whole_window AS w ON c.service = w.service
+    -- The row of the whole window has no day, and NULL equals nothing.
+    LEFT JOIN main_reasons AS m ON c.service = m.service AND coalesce(c.day, 'infinity') = coalesce(m.day, 'infinity')
+)
+
+SELECT
+    r.service,
+    r.day,
+    r.sessions,
+    r.first_session_at,
+    r.last_session_at,
+    r.eligible AS eligible_sessions,
+    r.answered AS answered_sessions,
+    round(r.answered::numeric / nullif(r.eligible, 0), 4) AS answered_share,
+    r.valued AS valued_sessions,
+    round(r.valued::numeric / nullif(r.eligible, 0), 4) AS valued_share,
+    r.unavailable AS unavailable_sessions,
+    r.quota AS quota_sessions,
+    r.not_configured AS not_configured_sessions,
+    r.not_asked AS not_asked_sessions,
+    r.eligible_addresses,
+    r.addresses_left AS open_addresses,
+    r.main_reason,
+    r.addresses_left * r.spacing_seconds AS seconds_to_finish,
+    CASE
+        WHEN r.service = 'greynoise' THEN 'sample'
+        WHEN r.eligible = 0 THEN 'nothing eligible'
+        WHEN r.eligible = r.not_configured THEN 'not configured'
+        WHEN r.answered >= settings.gate * (r.eligible - r.not_configured) THEN 'passed'
+        ELSE 'below the gate'
+    END AS gate
+FROM rows_of_result AS r
+CROSS JOIN settings
+ORDER BY r.position ASC, r.day ASC NULLS FIRST;
