@@ -1,14 +1,22 @@
-"""Jobs. Schedules and sensors come later.
+"""Jobs, the daily schedule, and what follows an ingestion.
 
-Lives here: what runs together. Not here: the assets.
+Lives here: what runs together, and when. Not here: the assets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
+
+from cowrie_assets.assets.answers_of_day import enrichment_days_due
+from cowrie_assets.assets.enrichment import SERVICES
+from cowrie_assets.assets.ingestion import partition_days
+from cowrie_assets.assets.reconstruction import days_due
+from cowrie_assets.partitions import ranges
+from cowrie_assets.resources import ServiceClient, Warehouse
 
 # What runs before, between and after the daily assets; the command line runs these phases over any set of days.
 INGEST = ("events",)
@@ -27,19 +35,80 @@ ANSWERS = (
 
 INGEST_JOB = "ingest"
 DAILY_JOB = "daily"
+# A run that a command started, in its own process: the command itself runs what follows.
+COMMAND_TAG = "cowrie/process"
+
+_INGEST = dg.define_asset_job(
+    INGEST_JOB,
+    selection=dg.AssetSelection.assets(*INGEST),
+    description="Load what is new in the logs; the sensor after_ingest then runs the daily job over the due days.",
+)
+_DAILY = dg.define_asset_job(
+    DAILY_JOB,
+    selection=dg.AssetSelection.assets(*SESSIONS, *INVENTORY, *ENRICHMENT, *SNAPSHOTS, *ANSWERS),
+    description="From stored events to answers, for a day or a range of days.",
+)
 
 
 def jobs() -> Sequence[Any]:
     """The asset jobs (Dagster has no public name for their type before they are resolved)."""
+    return [_INGEST, _DAILY]
+
+
+def schedules() -> list[dg.ScheduleDefinition]:
     return [
-        dg.define_asset_job(
-            INGEST_JOB,
-            selection=dg.AssetSelection.assets(*INGEST),
-            description="Load what is new in the logs. It says which days changed; run the daily job over them.",
-        ),
-        dg.define_asset_job(
-            DAILY_JOB,
-            selection=dg.AssetSelection.assets(*SESSIONS, *INVENTORY, *ENRICHMENT, *SNAPSHOTS, *ANSWERS),
-            description="From stored events to answers, for a day or a range of days.",
-        ),
+        dg.ScheduleDefinition(
+            name="every_day",
+            job=_INGEST,
+            # After midnight UTC, when yesterday is complete; late lines make their days due again.
+            cron_schedule="20 0 * * *",
+            execution_timezone="UTC",
+            description=(
+                "Every day at 00:20 UTC: load the logs; then, by the sensor after_ingest, refresh what is stale, "
+                "enrich, snapshot and query the days that can change. Switch it on here."
+            ),
+        )
     ]
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """The tags by which one run takes a stretch of days."""
+    if first == last:
+        return {"dagster/partition": first.isoformat()}
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+
+
+def sensors(first_day: date | None) -> list[dg.SensorDefinition]:
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="after_ingest",
+        monitored_jobs=[_INGEST],
+        request_job=_DAILY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="After the job ingest: run the daily job over every day that can change.",
+    )
+    def after_ingest(
+        context: dg.RunStatusSensorContext,
+        warehouse: Warehouse,
+        dshield: ServiceClient,
+        urlhaus: ServiceClient,
+        spur: ServiceClient,
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if COMMAND_TAG in context.dagster_run.tags:
+            yield dg.SkipReason("a command ingested, and runs the rest itself")
+            return
+        clients = {"dshield": dshield, "urlhaus": urlhaus, "spur": spur}
+        with warehouse.connect() as connection:
+            days = days_due(connection, "sessions") | days_due(connection, "session_snapshots")
+            for service in SERVICES:
+                can_ask = clients[service].service().not_configured is None
+                days |= enrichment_days_due(connection, service, can_ask=can_ask)
+        # Nothing due: lists, inventories and queries are still brought up to date, with today.
+        due = partition_days(days, first_day) or {datetime.now(UTC).date()}
+        for first, last in ranges(due):
+            yield dg.RunRequest(run_key=f"{context.dagster_run.run_id} {first}", tags=range_tags(first, last))
+
+    return [after_ingest]

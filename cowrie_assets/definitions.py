@@ -19,9 +19,10 @@ from cowrie_assets.assets.inventory import inventory_assets
 from cowrie_assets.assets.lists import list_assets
 from cowrie_assets.assets.sessions import sessions_asset
 from cowrie_assets.assets.snapshots import snapshots_asset
-from cowrie_assets.automation import jobs
+from cowrie_assets.automation import jobs, schedules, sensors
 from cowrie_assets.checks.conservation import conservation_checks
 from cowrie_assets.checks.coverage import coverage_checks
+from cowrie_assets.checks.lists import list_checks
 from cowrie_assets.checks.queries import query_checks
 from cowrie_assets.checks.snapshots import snapshot_checks
 from cowrie_assets.lookup.services import configured_services, max_time
@@ -48,8 +49,16 @@ def build_definitions(
                 snapshots_asset(daily),
                 *infrastructure_assets(),
             ],
-            asset_checks=[conservation_checks(), snapshot_checks(daily), *coverage_checks(daily), *query_checks()],
+            asset_checks=[
+                conservation_checks(),
+                snapshot_checks(daily),
+                *coverage_checks(daily),
+                *list_checks(),
+                *query_checks(),
+            ],
             jobs=jobs(),
+            schedules=schedules(),
+            sensors=sensors(known.start_date),
             resources={**_resources(known), **(overrides or {})},
             executor=dg.in_process_executor,
         )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from cowrie_assets.cli.launch import Outcome, run_pipeline
-from cowrie_assets.settings import Settings
+from cowrie_assets.settings import ADDRESS_VARIABLES, Settings
+
+KEYS = {
+    "DSHIELD_EMAIL": "operator@example.org",
+    "URLHAUS_API_KEY": "urlhaus-key",
+    "SPUR_API_KEY": "spur-key",
+    "GREYNOISE_API_KEY": "greynoise-key",
+}
 
 
 def run_live(
@@ -19,11 +27,22 @@ def run_live(
     url: str | None = None,
     geo_files: tuple[Path, Path] | None = None,
     minimum_sessions: int = 1,
+    services: Mapping[str, str] | None = None,
+    keys: Mapping[str, str] | None = None,
+    config: Path | None = None,
 ) -> Outcome:
-    """The main job over `logs`, its state in `home`; `geo_files` are (city, ASN); embedded, or at `url`."""
+    """The main job over `logs`, its state in `home`; `geo_files` are (city, ASN); embedded, or at `url`. Nobody is asked
+    unless `services` says where they are (the variables of a sandbox), with all `keys` unless told otherwise."""
     environment = {"COWRIE_HOME": str(home), "COWRIE_MODE": "live", "DAGSTER_HOME": ""}
-    for name in ("COWRIE_DATABASE_URL", "COWRIE_GEOIP_CITY", "COWRIE_GEOIP_ASN", "COWRIE_CONFIG", "COWRIE_START_DATE"):
+    names = ("COWRIE_DATABASE_URL", "COWRIE_GEOIP_CITY", "COWRIE_GEOIP_ASN", "COWRIE_CONFIG", "COWRIE_START_DATE")
+    for name in (*names, *ADDRESS_VARIABLES.values(), *KEYS):
         monkeypatch.delenv(name, raising=False)
+    if services is not None:
+        environment |= {"COWRIE_OFFLINE": "", **services, **(KEYS if keys is None else keys)}
+    else:
+        environment["COWRIE_OFFLINE"] = "1"
+    if config is not None:
+        environment["COWRIE_CONFIG"] = str(config)
     if url is not None:
         environment["COWRIE_DATABASE_URL"] = url
     if geo_files is not None:

@@ -21,6 +21,7 @@
 -- eligible_addresses     distinct sources of the eligible sessions; open_addresses: those of sessions without an answer
 -- main_reason            why most of the eligible sessions without an answer have none
 -- seconds_to_finish      the open addresses at the rate that the service permits; empty while no rate is known
+-- seconds_to_gate        until the gate is passed, if the busiest of the open addresses are answered first
 -- gate                   passed: answered for at least cowrie.gate of the eligible sessions, not counting those that
 --                        had no answer for want of a key or contact; 'not configured' where that leaves none.
 --                        GreyNoise is a sample and has no gate
@@ -128,11 +129,8 @@ judged AS (
         sessions,
         first_session_at,
         last_session_at,
-        CASE
-            WHEN NOT is_askable OR outcome = 'not_applicable' THEN 'not_applicable'
-            ELSE coalesce(outcome, 'not_asked')
-        END AS outcome,
-        outcome = 'found' AND has_value AS is_valued,
+        has_value,
+        CASE WHEN is_askable THEN coalesce(outcome, 'not_asked') ELSE 'not_applicable' END AS outcome,
         -- Every session without an answer has a reason, if only the name of its outcome.
         CASE
             WHEN outcome IS null THEN 'not asked yet'
@@ -147,14 +145,14 @@ by_outcome AS (
         service,
         day,
         outcome,
-        is_valued,
         reason,
+        has_value,
         sum(sessions) AS sessions,
         count(*) AS addresses,
         min(first_session_at) AS first_session_at,
         max(last_session_at) AS last_session_at
     FROM judged
-    GROUP BY service, day, outcome, is_valued, reason
+    GROUP BY service, day, outcome, reason, has_value
 ),
 
 -- Over days they cannot be summed. Grouping twice is faster than counting distinct ones.
@@ -179,7 +177,7 @@ services AS (
     SELECT
         s.service,
         s.position,
-        max(l.spacing_seconds) AS spacing_seconds
+        max(l.sustained_seconds) AS sustained_seconds
     FROM
         unnest(ARRAY['dshield', 'urlhaus', 'spur', 'cymru', 'greynoise'])
         WITH ORDINALITY AS s (service, position)
@@ -197,7 +195,7 @@ counted AS (
         max(o.last_session_at) AS last_session_at,
         coalesce(sum(o.sessions) FILTER (WHERE o.outcome <> 'not_applicable'), 0)::bigint AS eligible,
         coalesce(sum(o.sessions) FILTER (WHERE o.outcome IN ('found', 'not_found')), 0)::bigint AS answered,
-        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'found' AND o.is_valued), 0)::bigint AS valued,
+        coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'found' AND o.has_value), 0)::bigint AS valued,
         coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'unavailable'), 0)::bigint AS unavailable,
         coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'quota'), 0)::bigint AS quota,
         coalesce(sum(o.sessions) FILTER (WHERE o.outcome = 'not_configured'), 0)::bigint AS not_configured,
@@ -224,12 +222,45 @@ main_reasons AS (
     ORDER BY service ASC, day ASC, sum(sessions) DESC, reason COLLATE "C" ASC
 ),
 
+-- Until the gate is passed so many of the open addresses have to be answered, if the busiest come first.
+open_sources AS (
+    SELECT
+        service,
+        day,
+        source_ip,
+        sum(sessions) AS sessions
+    FROM judged
+    WHERE outcome IN ('unavailable', 'quota', 'not_asked')
+    GROUP BY GROUPING SETS ((service, source_ip), (service, day, source_ip))
+),
+
+gains AS (
+    SELECT
+        service,
+        day,
+        sum(sessions) OVER (PARTITION BY service, day ORDER BY sessions DESC, source_ip ASC) - sessions AS gained_before
+    FROM open_sources
+),
+
+to_gate AS (
+    SELECT
+        c.service,
+        c.day,
+        count(*) AS addresses
+    FROM gains AS g
+    CROSS JOIN settings
+    INNER JOIN counted AS c ON g.service = c.service AND coalesce(g.day, 'infinity') = coalesce(c.day, 'infinity')
+    WHERE c.answered + g.gained_before < settings.gate * (c.eligible - c.not_configured)
+    GROUP BY c.service, c.day
+),
+
 rows_of_result AS (
     SELECT
         c.*,
         s.position,
-        s.spacing_seconds,
+        s.sustained_seconds,
         m.reason AS main_reason,
+        CASE WHEN c.service <> 'greynoise' THEN coalesce(t.addresses, 0) END AS addresses_to_gate,
         CASE WHEN c.day IS null THEN coalesce(w.eligible_addresses, 0) ELSE c.addresses END AS eligible_addresses,
         CASE WHEN c.day IS null THEN coalesce(w.open_addresses, 0) ELSE c.open_addresses END AS addresses_left
     FROM counted AS c
@@ -237,6 +268,7 @@ rows_of_result AS (
     LEFT JOIN whole_window AS w ON c.service = w.service
     -- The row of the whole window has no day, and NULL equals nothing.
     LEFT JOIN main_reasons AS m ON c.service = m.service AND coalesce(c.day, 'infinity') = coalesce(m.day, 'infinity')
+    LEFT JOIN to_gate AS t ON c.service = t.service AND coalesce(c.day, 'infinity') = coalesce(t.day, 'infinity')
 )
 
 SELECT
@@ -257,7 +289,8 @@ SELECT
     r.eligible_addresses,
     r.addresses_left AS open_addresses,
     r.main_reason,
-    r.addresses_left * r.spacing_seconds AS seconds_to_finish,
+    r.addresses_left * r.sustained_seconds AS seconds_to_finish,
+    r.addresses_to_gate * r.sustained_seconds AS seconds_to_gate,
     CASE
         WHEN r.service = 'greynoise' THEN 'sample'
         WHEN r.eligible = 0 THEN 'nothing eligible'

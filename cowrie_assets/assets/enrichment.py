@@ -60,7 +60,7 @@ def _enrichment_asset(daily: dg.DailyPartitionsDefinition, service: str) -> dg.A
         days = [date.fromisoformat(key) for key in context.partition_keys]
         with warehouse.connect() as connection, progress(warehouse.state, table_of(service), "addresses") as reporter:
             needs = address_needs(connection, days)
-            asking = cache.asking(warehouse, connection, context.run_id, reporter.follow, config.max_time)
+            asking = cache.asking(warehouse, connection, context.run.run_id, reporter.follow, config.max_time)
             tally = ask(asking, client.service(), needs)
             _log(context.log.info, service, tally)
             for day in days:

@@ -97,7 +97,8 @@ class Window(dg.Config):
     )
     until: str = Field(default="", description="First moment that is left out. Empty: to the last session.")
     minimum_sessions: int | None = Field(
-        default=None, description="Rows with fewer sessions are left out. Empty: the query's own (Q11 100, Q12 50)."
+        default=None,
+        description="Rows with fewer sessions are left out. Empty: the query's own (Q11 100, Q12 50, others 1).",
     )
 
 

@@ -64,7 +64,7 @@ def plan_cymru_batches(
     context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache, cymru: ServiceClient
 ) -> Iterator[dg.DynamicOutput[list[str]]]:
     with warehouse.connect() as connection:
-        asking = answer_cache.asking(warehouse, connection, context.run_id)
+        asking = answer_cache.asking(warehouse, connection, context.run.run_id)
         needs = dict.fromkeys(telling_addresses(connection), datetime.now(UTC))
     batches, tally = plan_batches(asking, cymru.service(), needs)
     addresses = sum(map(len, batches))
@@ -91,7 +91,7 @@ def pass_2_cymru_batch(
     name = f"Cymru batch {int(number)}/{int(batches)}: {len(batch)} addresses"
     context.log.info(name)
     with warehouse.connect() as connection:
-        asking = answer_cache.asking(warehouse, connection, context.run_id)
+        asking = answer_cache.asking(warehouse, connection, context.run.run_id)
     with progress(warehouse.state, "cymru", "batches", int(batches)) as reporter:
         reporter.update(int(number) - 1, name)
         result = ask_batch(asking, service, batch)
@@ -115,7 +115,7 @@ def pass_3_greynoise(
         warehouse.connect() as connection,
         progress(warehouse.state, "greynoise", "addresses") as reporter,
     ):
-        asking = answer_cache.asking(warehouse, connection, context.run_id, reporter.follow)
+        asking = answer_cache.asking(warehouse, connection, context.run.run_id, reporter.follow)
         needs = dict.fromkeys(telling_addresses(connection), datetime.now(UTC))
         tally = ask(asking, greynoise.service(), needs)
     context.log.info(f"Pass 3: GreyNoise, {tally.requests} requests, {tally.hits['database']:,} known")

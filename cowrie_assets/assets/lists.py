@@ -39,7 +39,7 @@ def _list_asset(name: str) -> dg.AssetsDefinition:
         client: ServiceClient = getattr(context.resources, name)
         cache: AnswerCache = context.resources.answer_cache
         with warehouse.connect() as connection:
-            asking = cache.asking(warehouse, connection, context.run_id)
+            asking = cache.asking(warehouse, connection, context.run.run_id)
         refreshed = refresh_list(asking, client.service(), warehouse.state.lists)
         if refreshed.reason:
             context.log.warning(f"{name}: {refreshed.state}: {refreshed.reason}")

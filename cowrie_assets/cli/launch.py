@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ from cowrie_assets.warehouse.database import Database
 
 _EDITED_MARK = "# as shipped: "
 _INTERRUPTIONS = frozenset({"KeyboardInterrupt", "SystemExit", "DagsterExecutionInterruptedError"})
-_PROCESS_TAG = "cowrie/process"
 
 
 @dataclass
@@ -109,7 +107,7 @@ class _Runner:
             days = partition_days(days_due(connection, assets[0]), self._settings.start_date)
         self._outcome.days = max(self._outcome.days, len(days))
         for first, last in ranges(days):
-            self.run(automation.DAILY_JOB, assets, tags=_range_tags(first, last))
+            self.run(automation.DAILY_JOB, assets, tags=automation.range_tags(first, last))
 
     def enrich(self) -> None:
         """Ask each service about all days that can gain by it, newest first. Who comes later gets what time is left, so
@@ -124,7 +122,7 @@ class _Runner:
             for first, last in reversed(ranges(partition_days(due, self._settings.start_date))):
                 asset = table_of(service)
                 config = {asset: {"config": {"max_time": max(0.0, service_ends_at - time.monotonic())}}}
-                self.run(automation.DAILY_JOB, (asset,), config, _range_tags(first, last))
+                self.run(automation.DAILY_JOB, (asset,), config, automation.range_tags(first, last))
 
     def run(
         self,
@@ -139,7 +137,7 @@ class _Runner:
             asset_selection=[dg.AssetKey(name) for name in assets],
             instance=self._instance,
             run_config={"ops": config or {}, "loggers": {"console": {"config": {"log_level": self._level}}}},
-            tags={_PROCESS_TAG: _this_process(), **(tags or {})},
+            tags={automation.COMMAND_TAG: _this_process(), **(tags or {})},
             raise_on_error=False,
         )
         for evaluation in result.get_asset_check_evaluations():
@@ -240,15 +238,6 @@ def _is_as_shipped(text: str) -> bool:
     return first == _EDITED_MARK + sha256(rest.encode()).hexdigest()
 
 
-def _range_tags(first: date, last: date) -> dict[str, str]:
-    if first == last:
-        return {"dagster/partition": first.isoformat()}
-    return {
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
-    }
-
-
 def _query_config(minimum_sessions: int) -> dict[str, Any]:
     queries = ("geographic_distribution", "asn_infrastructure")
     return {name: {"config": {"minimum_sessions": minimum_sessions}} for name in queries}
@@ -278,7 +267,7 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Runs of a command that was killed hold their place in the pool for ever, unless somebody ends them."""
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        tag = run.tags.get(_PROCESS_TAG)
+        tag = run.tags.get(automation.COMMAND_TAG)
         if tag is None or _is_alive(tag):
             continue
         instance.report_run_failed(run, "its process is gone: run it again, it goes on where it was")

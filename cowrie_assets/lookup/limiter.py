@@ -43,12 +43,14 @@ class Limiter:
         self._run_id = run_id
         connection.execute(
             """
-            INSERT INTO service_limits AS known (limit_key, service, spacing_seconds, next_slot)
-            VALUES (%s, %s, %s, clock_timestamp())
-            ON CONFLICT (limit_key) DO UPDATE SET spacing_seconds = excluded.spacing_seconds
-            WHERE known.spacing_seconds <> excluded.spacing_seconds
+            INSERT INTO service_limits AS known (limit_key, service, spacing_seconds, sustained_seconds, next_slot)
+            VALUES (%s, %s, %s, %s, clock_timestamp())
+            ON CONFLICT (limit_key) DO UPDATE
+            SET spacing_seconds = excluded.spacing_seconds, sustained_seconds = excluded.sustained_seconds
+            WHERE (known.spacing_seconds, known.sustained_seconds)
+                <> (excluded.spacing_seconds, excluded.sustained_seconds)
             """,
-            (service.limit_key, service.name, service.spacing),
+            (service.limit_key, service.name, service.spacing, service.sustained),
         )
 
     def charge(self, key: str, key_count: int, seconds_left: float, stop: threading.Event) -> Call:

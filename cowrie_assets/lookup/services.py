@@ -55,6 +55,12 @@ class Service:
         return (self.window + (0.1 if self.window <= 2 else 0.25)) / self.requests
 
     @property
+    def sustained(self) -> float:
+        """Seconds a key in the long run: what the rate or the quota permits, over the keys of a batch."""
+        by_quota = self.quota_window / self.quota if self.quota else 0.0
+        return max(self.spacing, by_quota) / self.batch
+
+    @property
     def not_configured(self) -> str | None:
         """Why it cannot be asked, in words; None where it can."""
         if self.switched_off is not None:

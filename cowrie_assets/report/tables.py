@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from cowrie_assets.report.escaping import csv_text, markdown_text
 
-Value = str | int | float | Decimal | datetime | None
+Value = str | int | float | Decimal | date | None
 Row = dict[str, Value]
 
 

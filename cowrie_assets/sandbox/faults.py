@@ -129,19 +129,21 @@ class Faults:
         chance = self._chances.get(service)
         if chance is None:
             return None
-        self._drawn[service] += 1
-        dice = Dice(self._seed, "fault", service, self._drawn[service])
+        number = self._drawn[service] = self._drawn.get(service, 0) + 1
+        dice = Dice(self._seed, "fault", service, number)
         return dice.pick(chance.kinds) if dice.below(10_000) < chance.per_ten_thousand else None
 
 
 def _understand(service: str, plan: Any) -> deque[Fault | None] | _Chance:
     if isinstance(plan, Mapping):
         probability, kinds = plan.get("probability"), plan.get("kinds")
-        if set(plan) != {"probability", "kinds"} or not isinstance(kinds, list | tuple) or not kinds:
+        if set(plan) != {"probability", "kinds"} or not isinstance(kinds, list | tuple):
             raise ValueError(f"{service}: a plan by chance has a probability and kinds")
         if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise ValueError(f"{service}: probability is {probability!r}")
         faults = tuple(fault for kind in kinds if (fault := Fault.parse(service, kind)) is not None)
+        if not faults:
+            raise ValueError(f"{service}: a plan by chance has a probability and kinds")
         return _Chance(round(probability * 10_000), faults)
     if isinstance(plan, str) or not isinstance(plan, Iterable):
         raise ValueError(f"{service}: a plan is a list of faults, or a probability with kinds")  # noqa: TRY004

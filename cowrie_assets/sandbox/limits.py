@@ -39,6 +39,8 @@ class Rule:
         Raises:
             ValueError: an unknown field, or a value that is none.
         """
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"a limit is an object, not {fields!r}")  # noqa: TRY004
         if unknown := sorted(set(fields) - {"requests", "window", "penalty", "quota"}):
             raise ValueError(f"a limit has no {', '.join(unknown)}")
         for name, value in fields.items():
@@ -117,9 +119,9 @@ class Judge:
         in_penalty = now < self._box_until
         over_limit = rule.requests is not None and len(self._admitted) >= rule.requests
         if in_penalty or over_limit:
-            self.open_box(self._box_length if in_penalty else rule.penalty)
+            self._open_box(self._box_length if in_penalty else rule.penalty, now)
             free_at = max(self._box_until, self._admitted[0] + rule.window if over_limit and self._admitted else now)
-            return Verdict(now, over_limit, in_penalty, retry_after=max(1, math.ceil(free_at - now)))
+            return Verdict(now, over_limit, in_penalty, retry_after=max(1, math.ceil(free_at - now - 1e-6)))
         if self.remaining == 0:
             return Verdict(now, over_quota=True)
         self._admitted.append(now)
@@ -127,9 +129,12 @@ class Judge:
 
     def open_box(self, seconds: float) -> None:
         """Answer nothing for so long, from now on."""
+        self._open_box(seconds, self._clock())
+
+    def _open_box(self, seconds: float, now: float) -> None:
         if seconds > 0:
             self._box_length = seconds
-            self._box_until = self._clock() + seconds
+            self._box_until = now + seconds
 
     @property
     def remaining(self) -> int | None:
@@ -170,7 +175,7 @@ class Arrival:
     """One request, or one connection of the whois server, whose `keys` are known when its question is complete.
 
     `at` is the server's monotonic clock, `wall` seconds since 1970. Whether a credential came is kept, never which.
-    `status` 0 says that nothing was sent.
+    `status` 0 says that nothing was sent, `over_limit` that the window or the quota was full.
     """
 
     at: float

@@ -35,8 +35,8 @@ class Asked:
     method: str
     path: str
     query: str
-    headers: dict[str, str]
-    body: bytes = b""
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def user_agent(self) -> str:

@@ -97,14 +97,15 @@ class Whois:
         task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The client may leave at any time, and a line may be longer than any question.
         try:
+            # The client may leave at any time, and a line may be longer than any question.
             with suppress(OSError, ValueError):
                 await self._converse(reader, writer)
-        finally:
-            writer.close()
-            with suppress(OSError):
+                writer.close()
                 await writer.wait_closed()
+        finally:
+            # Stopped, with a client that does not read: nothing is waited for.
+            writer.transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         arrival = self._ledger.record("cymru", "", status=0, keys=[])

@@ -37,6 +37,7 @@ class Coverage:
     open_addresses: int
     main_reason: str | None
     seconds_to_finish: float | None
+    seconds_to_gate: float | None
     gate: str
 
     @property
@@ -56,6 +57,8 @@ class Coverage:
             told += f"; {self.open_addresses:,} of {self.eligible_addresses:,} addresses are open: {self.main_reason}"
         if self.open_addresses and self.seconds_to_finish and self.gate != "not configured":
             told += f". At the permitted rate all of them are asked in {in_words(self.seconds_to_finish)}"
+            if self.below and self.seconds_to_gate:
+                told += f", and 80 % can be reached in {in_words(self.seconds_to_gate)}"
         return told + "."
 
 

@@ -49,7 +49,7 @@ def test_the_main_job_agrees_with_an_independent_count(
         addresses = connection.execute("SELECT host(ip_address), current_asn FROM ip_inventory").fetchall()
         public = [asn for address, asn in addresses if is_public(address)]
         assert sum(asn is not None for asn in public) / len(public) > 0.95
-        eleven, twelve = (read_result(connection, query).rows for query in QUERIES)
+        eleven, twelve = (read_result(connection, query).rows for query in QUERIES[:2])
     assert_same(eleven, oracle.geographic(minimum=10, limit=200))
     assert_same(twelve, oracle.asn_infrastructure(minimum=10, limit=500))
     # 114 countries and 725 networks are in the logs: the comparison is not one of empty tables.

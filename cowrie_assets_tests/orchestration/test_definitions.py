@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from cowrie_assets.assets.infrastructure import QUERIES
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.resources import GeoFiles, Warehouse
 from cowrie_assets.settings import Settings
@@ -19,23 +20,35 @@ from cowrie_assets.warehouse.views import VIEWS
 EDGES = {
     "events": set(),
     "sessions": {"events"},
+    "tor_exits": set(),
+    "cloud_ranges": set(),
     "asn_inventory": {"sessions"},
-    "ip_inventory": {"asn_inventory", "sessions"},
+    "ip_inventory": {"asn_inventory", "sessions", "tor_exits", "cloud_ranges"},
+    "dshield_enrichment": {"sessions"},
+    "urlhaus_enrichment": {"sessions"},
+    "spur_enrichment": {"sessions"},
     "session_snapshots": {"sessions", "ip_inventory"},
-    "session_summaries": {"sessions", "session_snapshots"},
-    "geographic_distribution": {"session_summaries"},
-    "asn_infrastructure": {"session_summaries"},
-    "infrastructure_report": {"geographic_distribution", "asn_infrastructure"},
+    "session_summaries": {
+        "sessions",
+        "session_snapshots",
+        "dshield_enrichment",
+        "urlhaus_enrichment",
+        "spur_enrichment",
+    },
+    **{query.name: {"session_summaries"} for query in QUERIES},
+    "infrastructure_report": {query.name for query in QUERIES},
 }
-DAILY = {"sessions", "session_snapshots"}
+DAILY = {"sessions", "session_snapshots", "dshield_enrichment", "urlhaus_enrichment", "spur_enrichment"}
 CHECKS = {
     ("events", "files_add_up"),
     ("events", "store_adds_up"),
     ("session_snapshots", "source_address_known"),
     ("session_snapshots", "asn_known"),
     ("session_snapshots", "country_known"),
-    ("geographic_distribution", "agrees_with_a_recount"),
-    ("asn_infrastructure", "agrees_with_a_recount"),
+    *((f"{service}_enrichment", "answered") for service in ("dshield", "urlhaus", "spur")),
+    *(("session_summaries", f"{service}_answered") for service in ("dshield", "urlhaus", "spur", "cymru")),
+    *((name, "is_current") for name in ("tor_exits", "cloud_ranges")),
+    *((query.name, "agrees_with_a_recount") for query in QUERIES),
 }
 
 LOADING = """

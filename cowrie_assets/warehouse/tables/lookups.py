@@ -85,6 +85,7 @@ service_limits = Table(
     Column("limit_key", Text, primary_key=True, comment="the service and a fingerprint of the credential"),
     Column("service", Text, nullable=False),
     Column("spacing_seconds", Double, nullable=False, comment="between two requests"),
+    Column("sustained_seconds", Double, nullable=False, comment="a key, in the long run: quotas and batches included"),
     Column("next_slot", moment(), nullable=False),
     Column("blocked_until", moment(), comment="a 429 stops every worker until then"),
 )

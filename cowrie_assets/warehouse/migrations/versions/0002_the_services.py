@@ -233,6 +233,12 @@ def upgrade() -> None:
         sa.Column("limit_key", sa.Text(), nullable=False, comment="the service and a fingerprint of the credential"),
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("spacing_seconds", sa.Double(), nullable=False, comment="between two requests"),
+        sa.Column(
+            "sustained_seconds",
+            sa.Double(),
+            nullable=False,
+            comment="a key, in the long run: quotas and batches included",
+        ),
         sa.Column("next_slot", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column(
             "blocked_until",
