@@ -14,7 +14,7 @@ from pydantic import Field
 
 from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
 from cowrie_assets.progress import progress
-from cowrie_assets.report.charts import bar_chart
+from cowrie_assets.report.charts import chart
 from cowrie_assets.report.page import write_report
 from cowrie_assets.report.tables import QueryResult, Row, markdown_table, write_csv
 from cowrie_assets.resources import Warehouse
@@ -264,6 +264,5 @@ def _metadata(
         "sql": sql_metadata(query.sql_name),
     }
     if result.rows:
-        chart = bar_chart(result)
-        metadata["chart"] = dg.MetadataValue.md(f"![{query.title}]({chart})")
+        metadata["chart"] = dg.MetadataValue.md(f"![{query.title}]({chart(result)})")
     return metadata

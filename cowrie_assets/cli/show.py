@@ -47,6 +47,7 @@ _TERMINAL_COLUMNS = {
     "percentage": "%",
     "max_attack_count": "most attacks",
 }
+_SHOWN_ROWS = 6
 _STATE_COLOUR = {"good": "green", "warning": "yellow", "broken": "bold red"}
 
 
@@ -148,11 +149,11 @@ def _show_result(console: Console, result: QueryResult) -> None:
         console.print("no row")
         return
     table = Table(*(_TERMINAL_COLUMNS[column] for column in columns), box=None, header_style="bold", pad_edge=False)
-    for row in result.rows[:5]:
+    for row in result.rows[:_SHOWN_ROWS]:
         table.add_row(*(_terminal_cell(column, row[column]) for column in columns))
     console.print(table)
-    if len(result.rows) > 5:
-        console.print(f"… and {len(result.rows) - 5} more rows", style="dim")
+    if len(result.rows) > _SHOWN_ROWS:
+        console.print(f"… and {len(result.rows) - _SHOWN_ROWS} more rows", style="dim")
 
 
 def _terminal_cell(column: str, value: Value) -> Text:

@@ -35,6 +35,8 @@ Connect = Callable[[], AbstractContextManager[Connection]]
 Report = Callable[[int, int, str], None]  # done, of how many, note
 
 _TRIES = 3
+# The ledger tells of every try; without this the library also prints them, among the command's own output.
+stamina.instrumentation.set_on_retry_hooks([])
 # So many keys in a row without any answer, and the rest is not tried in this run.
 _FAILURES_IN_A_ROW = 5
 

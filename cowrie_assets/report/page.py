@@ -10,9 +10,10 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from cowrie_assets.report.charts import bar_chart
+from cowrie_assets.report.charts import chart
 from cowrie_assets.report.escaping import visible
 from cowrie_assets.report.tables import QueryResult, shown
+from cowrie_assets.warehouse.coverage import coverage
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _LISTS = {
@@ -46,10 +47,15 @@ def write_report(connection: Connection, folder: Path, results: list[QueryResult
         loader=PackageLoader("cowrie_assets.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["shown"] = _shown
-    charts = {result.name: bar_chart(result) for result in results if result.rows}
+    charts = {result.name: chart(result) for result in results if result.rows}
     lists = {title: _rows(connection, query) for title, query in _LISTS.items()}
     page = environment.get_template("report.html.j2").render(
-        results=results, charts=charts, lists=lists, sandbox=sandbox, base=_base(connection)
+        results=results,
+        charts=charts,
+        lists=lists,
+        sandbox=sandbox,
+        base=_base(connection),
+        services=[row for row in coverage(connection) if row.day is None],
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "infrastructure_report.html"

@@ -1,4 +1,1 @@
-"""The sandbox: invented traffic and invented networks, for the demo and the tests.
-
-Not here yet: the services, emulated on loopback.
-"""
+"""The sandbox: invented traffic, invented networks, and emulated services that judge whoever asks them."""

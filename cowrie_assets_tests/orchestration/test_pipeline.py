@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from cowrie_assets.cli.launch import Outcome
+from cowrie_assets.sandbox.server import Sandbox
 from cowrie_assets.sandbox.traffic import SampleTruth
 from cowrie_assets.settings import Settings
 from cowrie_assets_tests.conftest import Server
@@ -78,16 +79,26 @@ def test_every_promised_column_has_a_value_somewhere_on_the_sample(
     sample_geo_files: tuple[Path, Path],
 ) -> None:
     """`snapshot_ip_type` read a key that nobody wrote once: 0 % for ever, and nobody noticed."""
-    outcome = run_live(monkeypatch, tmp_path, sample[0], url=url, geo_files=sample_geo_files)
-    # What waits for the services and the range lists, and says so.
-    waiting = {
-        ("session_summaries", name) for name in ("vt_flagged", "dshield_flagged", "snapshot_ip_type", "enrichment")
-    }
-    waiting |= {("ip_inventory", "ip_type"), ("session_snapshots", "snapshot_ip_type")}
-    waiting |= {("asn_inventory", "organization_country"), ("asn_inventory", "rir_registry")}
-    waiting |= {("geographic_distribution", f"{name}_flagged_count") for name in ("vt", "dshield")}
-    waiting |= {("asn_infrastructure", f"{name}_flagged_sessions") for name in ("vt", "dshield")}
+    config = tmp_path / "sensors.toml"
+    config.write_text("".join(f'[services.{name}]\nrate = "1500/s"\n' for name in ("dshield", "urlhaus", "spur")))
+    with Sandbox() as services:
+        services.faults({"dshield": [{"kind": "429", "retry_after": "1"}]})
+        outcome = run_live(
+            monkeypatch,
+            tmp_path,
+            sample[0],
+            url=url,
+            geo_files=sample_geo_files,
+            services=services.environment(),
+            config=config,
+        )
+    # What waits for VirusTotal, and what has no value in a run without a window or a problem.
+    waiting = {("session_summaries", "vt_flagged"), ("reputation_distribution", "vt_flagged_count")}
+    waiting |= {("geographic_distribution", "vt_flagged_count"), ("asn_infrastructure", "vt_flagged_sessions")}
     waiting |= {("log_files", "problem"), ("query_results", "since"), ("query_results", "until")}
+    waiting |= {(table, "listed_until") for table in ("tor_exits", "cloud_ranges")}
+    # A first run knows no answer beforehand.
+    waiting |= {("lookup_counters", name) for name in ("run_id", "service", "tier", "hits")}
     empty = set()
     with outcome.database.hold(), outcome.database.connect() as connection:
         columns = connection.execute(
