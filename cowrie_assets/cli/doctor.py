@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from cowrie_assets.cowrie.logfiles import NotACowrieLog, find_log_files, require_cowrie
+from cowrie_assets.lookup.services import configured_services
 from cowrie_assets.settings import Settings
 from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
 from cowrie_assets.warehouse.database import SCHEMA_VERSION, Database, WarehouseError
@@ -34,8 +35,9 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at state folder, database, migrations, geo files and log folders, in the order in which they matter."""
-    return [*_state_folder(settings), *_database(settings), *_geo_files(settings), *_log_folders(settings)]
+    """Look at state folder, database, migrations, geo files, services and logs, in the order in which they matter."""
+    looks = (_state_folder, _database, _geo_files, _services, _log_folders)
+    return [finding for look in looks for finding in look(settings)]
 
 
 def _state_folder(settings: Settings) -> Iterator[Finding]:
@@ -86,6 +88,17 @@ def _geo_files(settings: Settings) -> Iterator[Finding]:
             continue
         old = age > OLD_DAYS and settings.mode == "live"
         yield Finding(what, "warning" if old else "good", found, "download a current edition" if old else "")
+
+
+def _services(settings: Settings) -> Iterator[Finding]:
+    """What each service needs; nobody is asked anything here."""
+    for name, service in configured_services(settings).items():
+        reason = service.not_configured
+        if reason is None:
+            where = service.address or "where it is published"
+            yield Finding(name, "good", f"{where}, at most {service.requests} requests in {service.window:g} s")
+        else:
+            yield Finding(name, "warning", f"not configured: {reason}", "left out of every gate until it is")
 
 
 def _log_folders(settings: Settings) -> Iterator[Finding]:

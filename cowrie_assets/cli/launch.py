@@ -35,9 +35,11 @@ from cowrie_assets.definitions import build_definitions
 from cowrie_assets.lookup.services import configured_services, max_time
 from cowrie_assets.partitions import ranges
 from cowrie_assets.progress import Status, read_statuses
+from cowrie_assets.report.escaping import visible
 from cowrie_assets.settings import Settings, SettingsError
 from cowrie_assets.warehouse.database import Database
 
+_SECONDS_OF_SILENCE = 30.0
 _EDITED_MARK = "# as shipped: "
 _INTERRUPTIONS = frozenset({"KeyboardInterrupt", "SystemExit", "DagsterExecutionInterruptedError"})
 
@@ -308,14 +310,23 @@ def _display(console: Console, settings: Settings) -> Iterator[None]:
 
 
 def _tell(bars: Progress, settings: Settings, ended: threading.Event) -> None:
+    """A line when a phase ends, and now and then one of a phase that takes long."""
     told: list[Status] = []
-    last = False
+    last, spoken_at = False, time.monotonic()
     while not last:
         last = ended.wait(0.2)  # what ended since the look before is told, too
-        for status in read_statuses(settings.state.status):
+        statuses = read_statuses(settings.state.status)
+        for status in statuses:
             if status.finished and status not in told:
                 told.append(status)
+                spoken_at = time.monotonic()
                 bars.console.print(f"{status.phase}: {status.done:,} {status.unit} done", markup=False)
+        if time.monotonic() - spoken_at >= _SECONDS_OF_SILENCE and statuses and not statuses[-1].finished:
+            spoken_at = time.monotonic()
+            now = statuses[-1]
+            of = f" of {now.total:,}" if now.total is not None else ""
+            note = f"; {visible(now.note)}" if now.note else ""
+            bars.console.print(f"{now.phase}: {now.done:,}{of} {now.unit}{note}", markup=False, soft_wrap=True)
 
 
 def _draw(bars: Progress, settings: Settings, ended: threading.Event) -> None:

@@ -157,7 +157,7 @@ def _show_result(console: Console, result: QueryResult) -> None:
 
 
 def _terminal_cell(column: str, value: Value) -> Text:
-    return Text(str(value) if column == "asn" else visible(shown(value)))
+    return Text(visible(shown(value, column)))
 
 
 def _show_checks(console: Console, outcome: Outcome) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from cowrie_assets.settings import Settings, SettingsError
+from cowrie_assets.settings import ADDRESS_VARIABLES, Settings, SettingsError
 from cowrie_assets.upstreams.contract import AddressService
 from cowrie_assets.upstreams.dshield import DShield
 from cowrie_assets.upstreams.greynoise import GreyNoise
@@ -181,7 +182,8 @@ def configured_services(settings: Settings) -> dict[str, Service]:
         )
     services = {}
     for name, service in SERVICES.items():
-        address = settings.addresses.get("feeds" if name in ("tor_exits", "cloud_ranges") else name, service.address)
+        place = "feeds" if name in ("tor_exits", "cloud_ranges") else name
+        address = _checked(place, settings.addresses.get(place, service.address))
         known = replace(service, address=address, switched_off=_OFFLINE if settings.offline else None)
         if settings.mode == "sandbox":
             services[name] = _sandboxed(known)
@@ -221,6 +223,22 @@ def duration(value: Any, where: str) -> float:
     if match is None:
         raise SettingsError(f'{where} is {value!r}: write a time as 90, "90s", "30m", "2h" or "7d"')
     return float(match.group(1)) * _UNITS[match.group(2) or "s"]
+
+
+def _checked(place: str, address: str) -> str:
+    """An address that can be asked, and printed: there is no password in it."""
+    variable = ADDRESS_VARIABLES[place]
+    if place == "cymru":
+        host, _, port = address.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit():
+            raise SettingsError(f"{variable} is {address!r}: write it as host:port, for example whois.cymru.com:43")
+        return address
+    parts = urlsplit(address)
+    if "@" in parts.netloc:
+        raise SettingsError(f"{variable} holds a user or a password: keys have variables of their own")
+    if address and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise SettingsError(f"{variable} is {address!r}: write it as https://host")
+    return address
 
 
 def _rate(value: Any, where: str) -> tuple[int, float]:

@@ -48,7 +48,7 @@ def trend_chart(result: QueryResult) -> str:
     axes.set_title(result.title, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
-        axes.legend(frameon=False, ncols=4)
+        figure.legend(loc="outside lower center", frameon=False, ncols=4)
     return _picture(figure)
 
 

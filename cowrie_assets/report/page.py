@@ -65,8 +65,8 @@ def write_report(connection: Connection, folder: Path, results: list[QueryResult
     return path
 
 
-def _shown(value: Any) -> str:
-    text = visible(shown(value))
+def _shown(value: Any, column: str = "") -> str:
+    text = visible(shown(value, column))
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… ({len(text):,} characters)"
 
 

@@ -48,10 +48,12 @@ class QueryResult:
         )
 
 
-def shown(value: Value) -> str:
-    """A value as people read it; what is unknown is a dash, never a zero."""
+def shown(value: Value, column: str = "") -> str:
+    """A value as people read it; what is unknown is a dash, never a zero. AS numbers are names: no thousands."""
     if value is None:
         return "–"
+    if column == "asn":
+        return str(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, int):
@@ -65,7 +67,7 @@ def markdown_table(result: QueryResult, limit: int) -> str:
         return f"no row ({result.basis})"
     columns = list(result.rows[0])
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in result.rows[:limit]]
+    lines += ["| " + " | ".join(_cell(row[column], column) for column in columns) + " |" for row in result.rows[:limit]]
     return "\n".join(lines) + f"\n\n{result.basis}"
 
 
@@ -85,5 +87,5 @@ def write_csv(folder: Path, result: QueryResult) -> Path:
     return path
 
 
-def _cell(value: Value) -> str:
-    return markdown_text(value) if isinstance(value, str) else shown(value)
+def _cell(value: Value, column: str) -> str:
+    return markdown_text(value) if isinstance(value, str) else shown(value, column)

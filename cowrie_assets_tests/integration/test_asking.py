@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -21,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -44,7 +46,7 @@ from cowrie_assets.upstreams.http import Sender
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets_tests.conftest import Server
-from cowrie_assets_tests.integration.test_session_snapshots import attack
+from cowrie_assets_tests.integration.test_session_snapshots import attack, forget
 from cowrie_assets_tests.pipelines import KEYS
 from cowrie_assets_tests.rows import digest
 
@@ -171,17 +173,31 @@ def sandbox(running_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbo
     return running_sandbox
 
 
+WRITTEN = (
+    *("service_answers", "open_questions", "lookup_ledger", "lookup_counters", "service_limits", "sessions"),
+    *("ip_inventory", "dshield_enrichment", "day_builds"),
+)
+
+
+@pytest.fixture(scope="module")
+def warehouse_url(server: Server) -> str:
+    """One database for all tests of a file."""
+    return fast_database(server)
+
+
 @pytest.fixture
-def world(server: Server, sandbox: Sandbox, tmp_path: Path) -> World:
-    return new_world(server, sandbox, tmp_path)
+def world(warehouse_url: str, sandbox: Sandbox, tmp_path: Path) -> World:
+    with open_connection(warehouse_url) as connection:
+        forget(connection, *WRITTEN)
+    return World(warehouse_url, sandbox, configured(tmp_path, sandbox))
 
 
-def new_world(server: Server, sandbox: Sandbox, home: Path) -> World:
-    world = World(server.new_database(), sandbox, configured(home, sandbox))
-    with world.connect() as connection:
+def fast_database(server: Server) -> str:
+    url = server.new_database()
+    with open_connection(url) as connection:
         # Thousands of small commits, and none has to outlive the machine.
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET synchronous_commit = off".encode())
-    return world
+    return url
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +205,12 @@ def no_backoff() -> Iterator[None]:
     """Three tries as always, without the seconds between them."""
     with stamina.set_testing(True, attempts=3, cap=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def certificates_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new client reads them all, for 30 ms, and here there are a thousand clients."""
+    monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.3) -> None:
@@ -207,6 +229,7 @@ def web_service(answer: Answer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body at once: in two parts, the second one waits 40 ms for the first to be confirmed
 
         def do_GET(self) -> None:
             status, headers, body = answer(self.path, {name.lower(): value for name, value in self.headers.items()})
@@ -221,7 +244,7 @@ def web_service(answer: Answer) -> Iterator[str]:
             self.path = f"{self.path}?{form}"
             self.do_GET()
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     class QuietServer(ThreadingHTTPServer):
@@ -240,6 +263,11 @@ def web_service(answer: Answer) -> Iterator[str]:
             thread.join()
 
 
+def asked_about(path: str) -> str:
+    """The address in the path of a request to DShield."""
+    return path.rpartition("/")[2].partition("?")[0]
+
+
 def closed_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -248,23 +276,25 @@ def closed_port() -> int:
 
 # --- other processes -----------------------------------------------------------------------------------------------
 
+# A process of its own: says when it is ready, waits for a word, asks, and tells what became of it.
 CHILD = """
-import sys
-from cowrie_assets_tests.integration.test_asking import ask_as_told
-ask_as_told(sys.argv[1])
+import json, sys
+from datetime import UTC, datetime
+from functools import cache, partial
+import stamina
+from cowrie_assets.lookup.asking import Asking, ask
+from cowrie_assets.lookup.gate import EgressGate
+from cowrie_assets.lookup.services import Service
+from cowrie_assets.warehouse.database import open_connection
+told = json.loads(sys.argv[1])
+service = Service(**{**told["service"], "families": tuple(told["service"]["families"])})
+asking = Asking(partial(open_connection, told["url"]), EgressGate(), told["run_id"], told["seconds"])
+print("ready", flush=True)
+sys.stdin.readline()
+with stamina.set_testing(True, attempts=3, cap=True):
+    tally = ask(asking, service, dict.fromkeys(told["keys"], datetime.now(UTC)))
+print(json.dumps(vars(tally)), flush=True)
 """
-
-
-def ask_as_told(told_as_json: str) -> None:
-    """A process of its own: says when it is ready, waits for a word, asks, and tells what became of it."""
-    told = json.loads(told_as_json)
-    service = Service(**{**told["service"], "families": tuple(told["service"]["families"])})
-    asking = Asking(partial(open_connection, told["url"]), EgressGate(), told["run_id"], told["seconds"])
-    print("ready", flush=True)
-    sys.stdin.readline()
-    with stamina.set_testing(True, attempts=3, cap=True):
-        tally = ask(asking, service, dict.fromkeys(told["keys"], datetime.now(UTC)))
-    print(json.dumps(asdict(tally)), flush=True)
 
 
 class Process:
@@ -475,7 +505,7 @@ def test_what_is_not_configured_is_not_asked_and_says_so(
     assert set(world.open(service)) == {"10.0.0.5"}
 
 
-KEY_OF = {name: variable for name, variable in zip(ASKED_SINGLY, KEYS, strict=True)}
+KEY_OF = dict(zip(ASKED_SINGLY, KEYS, strict=True))
 
 
 # --- freshness -----------------------------------------------------------------------------------------------------
@@ -561,7 +591,7 @@ def test_after_a_fault_comes_the_answer(world: World, monkeypatch: pytest.Monkey
     if fault == "hang":
         impatient(monkeypatch)
     for service in ASKED_SINGLY:
-        keys = addresses(3 if fault == "hang" else 6)
+        keys = addresses(1 if fault == "hang" else 6)
         world.sandbox.faults({service: [FAULTS[fault], "ok"] * len(keys)})
         tally = world.ask(replace(world.services[service], workers=1), keys)
         assert Counter(a.key for a in world.arrivals(service)) == Counter(keys * 2)
@@ -575,13 +605,14 @@ def test_a_fault_that_stays_is_no_answer(world: World, monkeypatch: pytest.Monke
     if fault == "hang":
         impatient(monkeypatch, 0.2)
     for service in ASKED_SINGLY:
-        keys = addresses(2)
+        keys = addresses(2)  # at the same time
         world.sandbox.faults({service: {"probability": 1.0, "kinds": [FAULTS[fault]]}})
         tally = world.ask(service, keys)
         assert (+tally.outcomes, tally.requests, tally.open) == (Counter(unavailable=2), 6, 2)
         assert world.stored(service) == {}
         assert {outcome for outcome, _ in world.open(service).values()} == {"unavailable"}
-        assert world.rows("SELECT count(*)::int FROM lookup_ledger WHERE service = %s AND outcome = 'unavailable'", service) == [(6,)]  # fmt: skip
+        ledger = world.rows("SELECT outcome FROM lookup_ledger WHERE service = %s", service)
+        assert ledger == [("unavailable",)] * 6
         world.sandbox.faults({service: []})
         world.ask(service, keys)
         world.assert_true(service, keys)
@@ -596,12 +627,12 @@ def test_a_slow_answer_is_an_answer(world: World) -> None:
 
 
 def test_random_faults_change_no_row_and_cost_a_call_each(
-    server: Server, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient(monkeypatch)
-    clean, faulty = (new_world(server, sandbox, tmp_path) for _ in range(2))
+    impatient(monkeypatch, 0.2)
+    clean, faulty, sandbox = world, replace(world, url=fast_database(server)), world.sandbox
     kinds = [*FAULTS.values(), {"kind": "slow", "delay": 0.01}]
-    keys = addresses(120)
+    keys = addresses(80)
     for service in ASKED_SINGLY:
         clean.ask(service, keys)
         sandbox.ledger.clear()
@@ -616,7 +647,7 @@ def test_random_faults_change_no_row_and_cost_a_call_each(
 
         arrivals = sandbox.ledger.arrivals(service)
         failed = [a for a in arrivals if a.fault not in (None, "slow")]
-        assert len(failed) > 10
+        assert len(failed) > 8
         assert len(arrivals) == len(keys) + len(failed)
         # Status by status: what never came, or not to its end, has none.
         theirs = Counter((a.key, None if a.fault in ("hang", "reset") else a.status) for a in arrivals)
@@ -858,11 +889,9 @@ def test_killed_anywhere_it_resumes(world: World, killed: int) -> None:
 
 
 def test_ctrl_c_while_workers_wait_for_their_turn_takes_back_what_they_had_reserved(world: World) -> None:
-    import signal
-
     spur = replace(world.services["spur"], requests=1, window=20.0)
     with started([Process(world, spur, addresses(10), seconds=600)]) as (process,):
-        while len(world.arrivals("spur")) < 1 or world.rows("SELECT count(*)::int FROM lookup_ledger") != [(4,)]:
+        while len(world.arrivals("spur")) < 1 or world.rows("SELECT count(*)::int FROM lookup_ledger") != [(5,)]:
             time.sleep(0.02)
         begun = time.monotonic()
         process.process.send_signal(signal.SIGINT)
@@ -890,7 +919,7 @@ def test_a_lost_database_connection_loses_at_most_what_is_in_flight(world: World
     thread = threading.Thread(target=cut)
     thread.start()
     begun = time.monotonic()
-    with pytest.raises(Exception, match="terminat|closed|lost|consuming") as caught:
+    with pytest.raises(Exception, match=r"terminat|closed|lost|consuming") as caught:
         world.ask("spur", keys)
     assert time.monotonic() - begun < 20
     thread.join()
@@ -904,18 +933,20 @@ def test_a_lost_database_connection_loses_at_most_what_is_in_flight(world: World
 @pytest.mark.xfail(strict=True, reason="a run notes at its end as open what it did not get, though another one has it")
 def test_no_question_stays_open_that_another_run_has_answered(world: World) -> None:
     keys = addresses(6)
-    slow = replace(world.services["spur"], requests=1, window=1.0, workers=1)
-    waiting = threading.Thread(target=world.ask, args=(slow, keys), kwargs={"seconds": 1.5})
+    # It asks about the first key, which takes a while, and has no time to wait for a second slot.
+    world.sandbox.faults({"spur": [{"kind": "slow", "bytes": 10_000, "delay": 1.0}]})
+    slow = replace(world.services["spur"], requests=1, window=60.0, workers=1)
+    waiting = threading.Thread(target=world.ask, args=(slow, keys), kwargs={"seconds": 2.0})
     waiting.start()
     while not world.arrivals("spur"):
         time.sleep(0.01)
-    # Another run, whose rate is not so slow (a limit of its own, by another name).
+    # Meanwhile another run, of another day and with another key, gets most of the others.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPUR_API_KEY", "another-key")
-        while len(world.stored("spur")) < len(keys):
-            world.ask("spur", keys, run_id="other")
+        assert world.ask("spur", keys[2:], run_id="other").open == 0
     waiting.join()
-    world.assert_true("spur", keys)
+    assert set(world.stored("spur")) == {keys[0], *keys[2:]}
+    assert set(world.open("spur")) == {keys[1]}
 
 
 # --- secrets -------------------------------------------------------------------------------------------------------
@@ -931,26 +962,24 @@ def test_secrets_are_nowhere(
     impatient(monkeypatch)
     for service, variable in KEY_OF.items():
         monkeypatch.setenv(variable, f"{MARKER}-{service}@example.org")
-    refusals = {"401": 401, "403": 403, "402": 402, "302": 302, "400": 400, "404": 404, "429": 429, "500": 500}
     told: list[str] = []
 
     def refuse(path: str, headers: dict[str, str]) -> Reply:
         assert MARKER in str(headers)
         # A page that says it all back, as debug pages do.
-        said = json.dumps(headers).encode()
-        return refusals[path.split("/")[1]], {"Location": f"http://127.0.0.1/?{MARKER}", "Retry-After": MARKER}, said
+        return int(path.split("/")[1]), {"Retry-After": "soon"}, f"<pre>{json.dumps(headers)}</pre>".encode()
 
     with web_service(refuse) as url:
         for number, service in enumerate(ASKED_SINGLY):
             known = world.services[service]
-            world.sandbox.faults({service: {"probability": 0.5, "kinds": list(FAULTS.values())}})
-            places = [known.address, f"http://127.0.0.1:{closed_port()}", *(f"{url}/{status}" for status in refusals)]
-            places += ["http://[", "ftp://127.0.0.1/", "http://no-such-host.invalid"]
+            faults = [fault for fault in FAULTS.values() if fault != "hang"]
+            world.sandbox.faults({service: {"probability": 0.5, "kinds": faults}})
+            places = [known.address, f"http://127.0.0.1:{closed_port()}", "http://[", "ftp://127.0.0.1/"]
+            places += [f"{url}/{status}" for status in (200, 302, 400, 401, 402, 404, 429, 500)]
             for at, place in enumerate(places):
-                keys = addresses(6, 1000 * number + 10 * at)
+                keys = addresses(2, 1000 * number + 10 * at)
                 try:
-                    tally = world.ask(replace(known, address=place, blocked_for=0.0), keys, seconds=1.5)
-                    told.append(repr(tally))
+                    told.append(repr(world.ask(replace(known, address=place), keys, seconds=0.5)))
                 except Exception as error:
                     told.append(f"raised: {error!r}")
                 world.rows("UPDATE service_limits SET blocked_until = NULL RETURNING 1")
@@ -958,7 +987,7 @@ def test_secrets_are_nowhere(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     )
     kept = {name: str(world.rows(f"SELECT * FROM {name}")) for (name,) in tables}
-    assert len(kept["lookup_ledger"]) > 10_000
+    assert len(kept["lookup_ledger"]) > 10_000, "there was much that could have been said"
     printed = capfd.readouterr()
     seen = {**kept, "log": caplog.text, "told": str(told), "stdout": printed.out, "stderr": printed.err}
     assert [where for where, text in seen.items() if MARKER in text] == []
@@ -977,7 +1006,8 @@ AWKWARD: dict[str, bytes] = {
     "a stand-in of ours": b'{"asname": "\\\\u0000 \\\\ud800"}',
     "invalid UTF-8": b'{"asname": "\xff\xfe"}',
     "control characters": b'{"asname": "\\u0001\\u001b[31m\\u007f\\u0085\\u2028"}',
-    "10^30": b'{"count": 1' + b"0" * 30 + b', "attacks": 1' + b"0" * 30 + b', "as": 1' + b"0" * 30 + b"}",
+    "10^30": b'{"assize": 1' + b"0" * 30 + b', "as": 1' + b"0" * 30 + b', "maxrisk": 1' + b"0" * 30 + b"}",
+    "10^30 as counters": b'{"count": 1' + b"0" * 30 + b', "attacks": 1' + b"0" * 30 + b"}",
     "10^400": b'{"count": 1' + b"0" * 400 + b"}",
     "1e308": b'{"size": 1e308, "count": 1e308}',
     "1e400": b'{"size": 1e400}',
@@ -1012,7 +1042,7 @@ def test_whatever_a_service_sends_is_stored_or_unavailable(world: World) -> None
     by_key = dict(zip(addresses(len(AWKWARD)), AWKWARD.values(), strict=True))
 
     def answer(path: str, headers: dict[str, str]) -> Reply:
-        key = path.split("/")[-1].partition("?")[0]
+        key = asked_about(path)
         record = by_key[key].strip()
         head = b'{"ip": {"number": "%s", "count": 3, "attacks": 2, ' % key.encode()
         return 200, {"Content-Type": "application/json"}, head + record[1:] + b"}"
@@ -1034,35 +1064,50 @@ def test_whatever_a_service_sends_is_stored_or_unavailable(world: World) -> None
             attack(connection, str(number), key, begin=day)
         counts = write_enrichment(connection, "dshield", day.date())
         assert counts["unavailable"] == len(by_key) - len(stored)
-        names = dict(connection.execute("SELECT host(address), as_name FROM dshield_enrichment").fetchall())
+        rows = connection.execute("SELECT host(address), as_name FROM dshield_enrichment").fetchall()
+        names: dict[str, str | None] = dict(rows)
     assert names[stored["NUL in a text"]] == r"A\u0000B"
     assert names[stored["a stand-in of ours"]] == r"\u005cu0000 \u005cud800", "and can be told from a NUL"
     assert names[stored["a name twice"]] == "second"
 
 
-def test_an_answer_of_nothing_that_is_meant_is_never_not_found(world: World) -> None:
-    bodies = [b"", b"null", b"[]", b"{}", b"0", b'""', b"true", b'{"ip": null}', b'{"ip": {}}', b'{"ip": []}',
-              b'{"error": null}', b'{"message": "try later"}', b'{"query_status": null}', b'{"query_status": "no"}',
-              b"<html></html>", b"OK", b"\xff", b'{"ip": {"number": "8.8.8.8"}}', b'{"ip": "8.8.8.8"}']  # fmt: skip
-    for service in ASKED_SINGLY:
-        for number, body in enumerate(bodies):
-            for status in (200, 404) if service == "greynoise" else (200,):
+NOTHING_MEANT = [
+    *(b"", b"null", b"[]", b"{}", b"0", b'""', b"true", b"<html></html>", b"OK", b"\xff"),
+    *(b'{"ip": {}}', b'{"ip": []}', b'{"ip": {"number": "8.8.8.8"}}', b'{"ip": "8.8.8.8"}'),
+    *(b'{"error": null}', b'{"message": "try later"}', b'{"query_status": null}', b'{"query_status": "no"}'),
+]
 
-                def answer(path: str, headers: dict[str, str], reply: Reply = (status, {}, body)) -> Reply:
-                    return reply
 
-                with web_service(answer) as url:
-                    tally = world.ask(replace(world.services[service], address=url), addresses(1, number))
-                assert +tally.outcomes == Counter(unavailable=1), (service, status, body)
+def test_an_answer_that_says_nothing_is_never_not_found(world: World) -> None:
+    cases = [(service, 200, body) for service in ASKED_SINGLY for body in NOTHING_MEANT]
+    cases += [("greynoise", 404, body) for body in NOTHING_MEANT]
+    said: Reply = (0, {}, b"")
+    with web_service(lambda path, headers: said) as url:
+        for service, status, body in cases:
+            said = (status, {}, body)
+            tally = world.ask(replace(world.services[service], address=url), addresses(1))
+            assert +tally.outcomes == Counter(unavailable=1), (service, status, body)
     assert world.rows("SELECT * FROM service_answers") == []
 
 
-def test_a_ledger_of_orjson_and_of_postgresql_agree(world: World) -> None:
-    """Payloads are for people who want to read again what was sent: nothing in them may have become something else."""
-    body = {"number": None, "count": 3, "attacks": 2, "x": [1.5, -1, 2**53 + 1, True, None, "ü\u2028", {"a": {}}]}
+@pytest.mark.xfail(strict=True, reason="Spur's module takes a body that names no address for a negative about it")
+@pytest.mark.parametrize("body", [b'{"ip": null}', b'{"as": null}', b'{"location": {}}', b'{"organization": ""}'])
+def test_a_body_of_spur_that_names_no_address_and_says_nothing_is_no_answer(world: World, body: bytes) -> None:
+    with web_service(lambda path, headers: (200, {}, body)) as url:
+        tally = world.ask(replace(world.services["spur"], address=url), addresses(1))
+    assert +tally.outcomes == Counter(unavailable=1)
+
+
+def test_a_payload_comes_back_as_it_was_sent(world: World) -> None:
+    body: dict[str, Any] = {
+        "number": None,
+        "count": 3,
+        "attacks": 2,
+        "x": [1.5, -1, 2**53 + 1, True, None, "ü\u2028", {"a": {}}],
+    }
 
     def answer(path: str, headers: dict[str, str]) -> Reply:
-        return 200, {}, orjson.dumps({"ip": {**body, "number": path.split("/")[-1].partition("?")[0]}})
+        return 200, {}, orjson.dumps({"ip": {**body, "number": asked_about(path)}})
 
     (key,) = addresses(1)
     with web_service(answer) as url:
