@@ -27,23 +27,36 @@ def _usual_form(value: str) -> str | None:
 
 def is_public(value: str) -> bool:
     """Whether an address is globally routable: not private, reserved, shared (RFC 6598), link-local or multicast, and
-    no IPv6 address that only carries an IPv4 address (mapped, 6to4, Teredo, NAT64) which is none of that itself."""
+    no IPv6 address that only carries an IPv4 address (mapped, 6to4, NAT64) which is none of that itself."""
     parsed = ipaddress.ip_address(value)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        carried = _carried(parsed)
-        if carried is not None:
-            return is_public(str(carried))
-        if parsed.is_site_local or parsed.is_reserved:
-            return False
+    if any(parsed in network for network in _NEVER_PUBLIC[parsed.version]) and value not in _ANYCAST:
+        return False
+    inner = carried(value)
+    if inner is not None:
+        return is_public(inner)
+    if isinstance(parsed, ipaddress.IPv6Address) and (parsed.is_site_local or parsed.is_reserved):
+        return False
     return parsed.is_global and not parsed.is_multicast
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-def _carried(parsed: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def carried(value: str) -> str | None:
+    """The IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64)."""
+    parsed = ipaddress.ip_address(value)
+    if not isinstance(parsed, ipaddress.IPv6Address):
+        return None
     if parsed.teredo is not None:
-        return parsed.teredo[1]
+        return str(parsed.teredo[1])
     if parsed in _NAT64:
-        return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-    return parsed.ipv4_mapped or parsed.sixtofour
+        return str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+    inner = parsed.ipv4_mapped or parsed.sixtofour
+    return str(inner) if inner is not None else None
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# What Python's own tables miss in some versions: protocol assignments (RFC 6890; two of them are anycast services),
+# Teredo, and the documentation prefix of 2024 (RFC 9637).
+_NEVER_PUBLIC: dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {
+    4: [ipaddress.IPv4Network("192.0.0.0/24")],
+    6: [ipaddress.IPv6Network("2001::/32"), ipaddress.IPv6Network("3fff::/20")],
+}
+_ANYCAST = frozenset({"192.0.0.9", "192.0.0.10"})

@@ -105,7 +105,7 @@ def note_failure(connection: Connection, call: Call, failure: NoAnswer, latency_
 
 
 def note_open(connection: Connection, service: str, questions: Iterable[tuple[str, str, str]]) -> None:
-    """Note why keys have no answer: (key, outcome, reason) each."""
+    """Note why keys have no answer: (key, outcome, reason) each. What another run has answered by now stays settled."""
     rows = list(questions)
     if not rows:
         return
@@ -115,12 +115,16 @@ def note_open(connection: Connection, service: str, questions: Iterable[tuple[st
         INSERT INTO open_questions AS known (service, key, outcome, reason, noted_at)
         SELECT %s, key, outcome, reason, clock_timestamp()
         FROM unnest(%s::text[], %s::text[], %s::text[]) AS open (key, outcome, reason)
+        WHERE NOT EXISTS (
+            SELECT FROM service_answers AS a
+            WHERE a.service = %s AND a.key = open.key AND a.expires_at > clock_timestamp()
+        )
         ORDER BY key
         ON CONFLICT (service, key) DO UPDATE
         SET outcome = excluded.outcome, reason = excluded.reason, noted_at = excluded.noted_at
         WHERE (known.outcome, known.reason) IS DISTINCT FROM (excluded.outcome, excluded.reason)
         """,
-        (service, keys, outcomes, [storable(reason) for reason in reasons]),
+        (service, keys, outcomes, [storable(reason) for reason in reasons], service),
     )
 
 

@@ -35,6 +35,7 @@ Connect = Callable[[], AbstractContextManager[Connection]]
 Report = Callable[[int, int, str], None]  # done, of how many, note
 
 _TRIES = 3
+_NO_TIME = "the run's time was used up"
 # The ledger tells of every try; without this the library also prints them, among the command's own output.
 stamina.instrumentation.set_on_retry_hooks([])
 # So many keys in a row without any answer, and the rest is not tried in this run.
@@ -125,7 +126,9 @@ class _Flight:
         self._tally = tally
         self._open: dict[str, tuple[str, str]] = dict.fromkeys(keys, ("unavailable", "the run ended before it"))
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        # Closed: no new key is begun. Stopped: nor does a worker go on that waits for its turn.
+        self._closed = threading.Event()
+        self._stopped = threading.Event()
         self._rest: tuple[str, str] | None = None
         self._failures_in_a_row = 0
         self._ends_at = time.monotonic() + asking.seconds
@@ -137,7 +140,7 @@ class _Flight:
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
-                self._stop.set()  # also on Ctrl-C: what is in flight ends, nothing new begins
+                self._stopped.set()  # also on Ctrl-C: what is in flight ends, nothing new begins
             for future in futures:
                 future.result()
 
@@ -155,10 +158,13 @@ class _Flight:
     def _work(self) -> None:
         with self._asking.connect() as connection, Sender() as sender:
             limiter = Limiter(connection, self._service, self._asking.run_id)
-            while not self._stop.is_set():
+            while not (self._closed.is_set() or self._stopped.is_set()):
                 try:
                     key, patiently = self._keys.get_nowait()
                 except queue.Empty:
+                    return
+                if time.monotonic() >= self._ends_at:
+                    self._end("quota", _NO_TIME)
                     return
                 if not self._lock_key(connection, key, patiently=patiently):
                     self._keys.put((key, True))  # another process is asking: look again when ours are done
@@ -180,8 +186,6 @@ class _Flight:
                 connection.execute("SET LOCAL lock_timeout = '1s'")
                 connection.execute("SELECT pg_advisory_lock(hashtext(%s), hashtext(%s))", names)
         except psycopg.errors.LockNotAvailable:
-            if time.monotonic() >= self._ends_at:
-                self._end("quota", "the run's time was used up")
             return False
         return True
 
@@ -198,6 +202,7 @@ class _Flight:
         except Refused as refusal:
             self._leave_open(key, "unavailable", refusal.reason)
             self._end("unavailable", refusal.reason)
+            self._stopped.set()
         except NoAnswer as failure:
             self._leave_open(key, "unavailable", failure.reason)
             self._count_failure(failure.reason)
@@ -214,7 +219,7 @@ class _Flight:
 
     def _ask_once(self, connection: Connection, sender: Sender, limiter: Limiter, key: str) -> None:
         request = self._client.request(key)
-        call = limiter.charge(key, 1, self._ends_at - time.monotonic(), self._stop)
+        call = limiter.charge(key, 1, self._ends_at - time.monotonic(), self._stopped)
         begun = time.monotonic()
         with self._lock:
             self._tally.requests += 1
@@ -257,7 +262,7 @@ class _Flight:
         """Ask nothing more in this run; what was not asked is left open for that reason."""
         with self._lock:
             self._rest = self._rest or (outcome, reason)
-        self._stop.set()
+        self._closed.set()
 
     def _tell(self) -> None:
         waiting = self._keys.qsize()

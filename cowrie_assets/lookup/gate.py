@@ -9,20 +9,25 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from cowrie_assets.cowrie.addresses import address as usual_form
-from cowrie_assets.cowrie.addresses import is_public
+from cowrie_assets.cowrie.addresses import carried, is_public
 from cowrie_assets.settings import SettingsError
 from cowrie_assets.warehouse.event_chunks import Connection
+
+Network = IPv4Network | IPv6Network
 
 
 class EgressGate:
     """Knows the operator's own addresses; `refuses` says why an address is not asked about, or None."""
 
     def __init__(self, own_addresses: Iterable[str] = ()) -> None:
-        self._own = {address for text in own_addresses if (address := usual_form(text)) is not None}
-        self._own_networks = [_network(text) for text in own_addresses if "/" in text]
-        wrong = [text for text in own_addresses if "/" not in text and usual_form(text) is None]
-        if wrong:
-            raise SettingsError(f"own_addresses: {wrong[0]!r} is neither an address nor a network such as 192.0.2.0/24")
+        self._own: set[str] = set()
+        self._own_networks: list[Network] = []
+        for text in own_addresses:
+            address = usual_form(text)
+            if address is not None:
+                self._own.add(address)
+            else:
+                self._own_networks.append(_network(text))
 
     @classmethod
     def of(cls, connection: Connection, configured: Iterable[str]) -> EgressGate:
@@ -43,14 +48,21 @@ class EgressGate:
         return None if version in families else f"the service knows no IPv{version}"
 
     def is_own(self, address: str) -> bool:
-        if address in self._own:
+        inner = carried(address)
+        if address in self._own or (inner is not None and self.is_own(inner)):
             return True
         parsed = ip_address(address)
         return any(parsed in network for network in self._own_networks if network.version == parsed.version)
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def _network(text: str) -> Network:
     try:
-        return ip_network(text, strict=False)
+        network = ip_network(text, strict=False)
     except ValueError:
-        raise SettingsError(f"own_addresses: {text!r} is no network such as 192.0.2.0/24") from None
+        network = None
+    if network is None or "/" not in text:
+        raise SettingsError(f"own_addresses: {text!r} is neither an address nor a network such as 192.0.2.0/24")
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is not None and network.prefixlen >= 96:
+        return IPv4Network((mapped, network.prefixlen - 96))  # every address is compared as the IPv4 one it is
+    return network

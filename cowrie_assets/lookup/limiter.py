@@ -60,6 +60,8 @@ class Limiter:
             NotNow: the slot would come too late, the quota is spent, or `stop` was set.
         """
         while True:
+            if stop.is_set():
+                raise NotNow("quota", "the run was stopped")
             call_id, wait = self._reserve(key, key_count, seconds_left)
             if wait > 0 and stop.wait(wait):
                 self._take_back(call_id)
@@ -125,18 +127,20 @@ class Limiter:
         self._connection.execute(
             "SELECT FROM service_limits WHERE limit_key = %s FOR UPDATE", (self._service.limit_key,)
         )
+        # Of the calls in the window the one that has to leave it before another may come.
         row = self._connection.execute(
             """
-            SELECT
-                count(*),
-                extract(epoch FROM min(sent_at) + make_interval(secs => %(window)s) - clock_timestamp())
+            SELECT extract(epoch FROM sent_at + make_interval(secs => %(window)s) - clock_timestamp())
             FROM lookup_ledger
             WHERE service = %(service)s AND sent_at > clock_timestamp() - make_interval(secs => %(window)s)
+            ORDER BY sent_at DESC
+            OFFSET %(quota)s - 1
+            LIMIT 1
             """,
-            {"service": self._service.name, "window": self._service.quota_window},
+            {"service": self._service.name, "window": self._service.quota_window, "quota": quota},
         ).fetchone()
-        if row is not None and row[0] >= quota:
-            days = float(row[1]) / 86400
+        if row is not None:
+            days = float(row[0]) / 86400
             raise NotNow("quota", f"the quota of {quota} is used up, the next request may leave in {days:.1f} days")
 
     def _take_back(self, call_id: int) -> None:

@@ -24,6 +24,7 @@ from cowrie_assets.upstreams.urlhaus import URLhaus
 
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
 _UNITS = {"s": 1.0, "m": MINUTE, "min": MINUTE, "h": HOUR, "d": DAY, "day": DAY, "w": WEEK, "week": WEEK}
+_LONGEST = 100 * 366 * DAY  # a century: an interval that PostgreSQL can add to a date
 _SANDBOX_CREDENTIAL = "sandbox:"
 _OFFLINE = "offline: COWRIE_OFFLINE is set"
 
@@ -210,19 +211,21 @@ def secret(reference: str | None) -> str | None:
     if kind == "file":
         try:
             return Path(where).expanduser().read_text(encoding="utf-8").strip() or None
-        except OSError:
+        except (OSError, ValueError, RuntimeError):  # not there, not text, or a user's folder that there is not
             return None
     return "sandbox@sandbox.invalid" if reference == _SANDBOX_CREDENTIAL else None
 
 
 def duration(value: Any, where: str) -> float:
     """Seconds of `90`, `"90s"`, `"30m"`, `"2h"` or `"7d"`."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)?", value.strip()) if isinstance(value, str) else None
-    if match is None:
+    if match is not None:
+        seconds = float(match.group(1)) * _UNITS[match.group(2) or "s"]
+    else:
+        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    if not 0 <= seconds <= _LONGEST:
         raise SettingsError(f'{where} is {value!r}: write a time as 90, "90s", "30m", "2h" or "7d"')
-    return float(match.group(1)) * _UNITS[match.group(2) or "s"]
+    return seconds
 
 
 def _checked(place: str, address: str) -> str:
@@ -230,7 +233,7 @@ def _checked(place: str, address: str) -> str:
     variable = ADDRESS_VARIABLES[place]
     if place == "cymru":
         host, _, port = address.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit():
+        if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
             raise SettingsError(f"{variable} is {address!r}: write it as host:port, for example whois.cymru.com:43")
         return address
     parts = urlsplit(address)
@@ -246,7 +249,7 @@ def _rate(value: Any, where: str) -> tuple[int, float]:
     match = (
         re.fullmatch(r"(\d+)\s*/\s*(\d*)\s*(s|m|min|h|d|day|week)", value.strip()) if isinstance(value, str) else None
     )
-    if match is None or int(match.group(1)) < 1 or match.group(2) == "0":
+    if match is None or int(match.group(1)) < 1 or int(match.group(2) or 1) < 1:
         raise SettingsError(f'{where} is {value!r}: write a rate as "30/min", "1/s" or "4/12s"; 0 switches nothing off')
     return int(match.group(1)), int(match.group(2) or 1) * _UNITS[match.group(3)]
 
@@ -264,7 +267,7 @@ def _changed(service: Service, table: Mapping[str, Any], config: Path | None) ->
         elif key in ("ttl_found", "ttl_not_found"):
             changed = replace(changed, **{key: duration(value, where)})  # type: ignore[arg-type]
         elif key == "batch" and service.name == "cymru":
-            if not isinstance(value, int) or not 1 <= value <= 5000:
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 5000:
                 raise SettingsError(f"{where} is {value!r}: a batch has 1 to 5000 addresses")
             changed = replace(changed, batch=value)
         elif key == "key" and service.credential is not None:

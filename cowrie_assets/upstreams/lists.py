@@ -23,7 +23,7 @@ from cowrie_assets.upstreams import values
 CLOUDS = frozenset(
     {
         *("alibaba", "aws", "azure", "cloudflare", "digitalocean", "fastly", "googlecloud", "hetzner", "ibmcloud"),
-        *("linode", "oracle", "ovhcloud", "scaleway", "tencent", "vultr"),
+        *("linode", "oracle", "ovhcloud", "tencent", "vultr"),
     }
 )
 # Nobody holds more than a /8; 0.0.0.0/0 would make a cloud of the whole internet.

@@ -71,6 +71,8 @@ class Spur:
         if body.get("ip") is not None and not values.is_about(body["ip"], address):
             raise Transient("sent an answer that is not about the address", response.status)
         found = any(_says_something(value) for key, value in body.items() if key not in _MINIMAL)
+        if not found and body.get("ip") is None:
+            raise Transient("sent a body that says nothing, and names no address", response.status)
         return Reading("found" if found else "not_found", _fields(body, response), body)
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from cowrie_assets_tests.pipelines import KEYS
 
 # The service, its limit as the judge has it: requests in a window of seconds.
 LIMITS = {"spur": (10, 1.0), "dshield": (5, 2.0)}
-SECONDS = 8.0
+SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,14 @@ print(json.dumps(requests), flush=True)
 
 
 def ask_with_four_processes(
-    url: str, services: Sequence[Service], seconds: float, *, broken: bool = False
+    url: str,
+    services: Sequence[Service],
+    seconds: float,
+    *,
+    broken: bool = False,
+    meanwhile: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, int]]:
-    """How many requests each sent to each service, by its own account."""
+    """How many requests each sent to each service, by its own account; `meanwhile` is given the id of the first."""
     processes = []
     for number in range(4):
         told: dict[str, Any] = {"url": url, "seconds": seconds, "broken": broken, "keys": addresses(500, 500 * number)}
@@ -125,6 +130,7 @@ def ask_with_four_processes(
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
+        meanwhile(processes[0].pid)
         requests = []
         for process in processes:
             out, err = process.communicate(timeout=seconds + 60)
@@ -152,14 +158,17 @@ def test_four_processes_stay_below_two_limits_and_use_them(
 ) -> None:
     """60x faster than the rate limit: each call built its own full token bucket, so nothing was ever limited."""
     shares = ask_with_four_processes(url, limited, SECONDS)
-    for name, (requests, window) in LIMITS.items():
+    for service in limited:
+        name, requests, window = service.name, service.requests, service.window
         arrivals = sandbox.ledger.arrivals(name)
         assert [arrival for arrival in arrivals if arrival.over_limit or arrival.in_penalty] == []
         assert sandbox.ledger.max_in_window(name, window) <= requests
         assert {arrival.status for arrival in arrivals} <= {200, 404}
 
-        permitted = SECONDS / window * requests
-        assert len(arrivals) >= 0.8 * permitted
+        # As long as every worker has its next slot within the run: at its end, a run calls off those that it still has.
+        steady = SECONDS - 8 * service.spacing
+        used = sum(arrival.at < arrivals[0].at + steady for arrival in arrivals)
+        assert used >= 0.8 * steady / window * requests
         counts = [share[name] for share in shares]
         assert sum(counts) == len(arrivals)
         mean = len(arrivals) / 4
@@ -181,14 +190,33 @@ def test_a_limiter_in_each_process_is_caught_by_the_same_judge(
     """Else the test above would prove nothing."""
     ask_with_four_processes(url, limited, 1.5, broken=True)
     for name, (requests, window) in LIMITS.items():
+        # One is enough: its 429 blocks them all, over the database.
         assert any(arrival.over_limit for arrival in sandbox.ledger.arrivals(name))
-        assert sandbox.ledger.max_in_window(name, window) > 1.5 * requests
+        assert sandbox.ledger.max_in_window(name, window) > requests
+
+
+@pytest.mark.xfail(strict=True, reason="a worker that wakes long after its slot sends all the same, beside the others")
+def test_a_process_that_stood_still_for_a_second_does_not_make_up_for_it(
+    connection: Connection, url: str, sandbox: Sandbox, limited: list[Service]
+) -> None:
+    """A machine that swaps or is moved: its slots have passed, and in the present every slot belongs to the others."""
+
+    def stand_still(pid: int) -> None:
+        while len(sandbox.ledger.arrivals("spur")) < 12:
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.2)
+        os.kill(pid, signal.SIGCONT)
+
+    ask_with_four_processes(url, limited[:1], 4.0, meanwhile=stand_still)
+    assert limited[0].name == "spur"
+    assert [arrival for arrival in sandbox.ledger.arrivals("spur") if arrival.over_limit] == []
 
 
 # --- slots ---------------------------------------------------------------------------------------------------------
 
 
-def service(requests: int = 10, window: float = 1.0, **changes: Any) -> Service:
+def at_rate(requests: int = 10, window: float = 1.0, **changes: Any) -> Service:
     known = replace(SERVICES["spur"], credential=None, requests=requests, window=window)
     return replace(known, **changes)
 
@@ -210,14 +238,14 @@ def gaps(connection: Connection) -> list[float]:
 
 
 def test_a_call_is_in_the_ledger_before_it_leaves(connection: Connection) -> None:
-    limiter = Limiter(connection, service(), "the run")
+    limiter = Limiter(connection, at_rate(), "the run")
     call = limiter.charge("8.8.8.8", 7, 60.0, threading.Event())
     assert ledger(connection) == [("spur", "8.8.8.8", 7, None, "the run")]
     assert connection.execute("SELECT call_id FROM lookup_ledger").fetchone() == (call.call_id,)
 
 
 def test_slots_are_evenly_spaced_with_the_padding(connection: Connection) -> None:
-    limiter = Limiter(connection, service(20, 1.0), None)
+    limiter = Limiter(connection, at_rate(20, 1.0), None)
     begun = time.monotonic()
     for _ in range(10):
         charge(limiter)
@@ -226,7 +254,7 @@ def test_slots_are_evenly_spaced_with_the_padding(connection: Connection) -> Non
 
 
 def test_an_idle_hour_is_not_saved_up_for_a_burst(connection: Connection) -> None:
-    limiter = Limiter(connection, service(), None)
+    limiter = Limiter(connection, at_rate(), None)
     charge(limiter)
     connection.execute("UPDATE service_limits SET next_slot = next_slot - interval '1 hour'")
     connection.execute("DELETE FROM lookup_ledger")
@@ -236,7 +264,7 @@ def test_an_idle_hour_is_not_saved_up_for_a_burst(connection: Connection) -> Non
 
 
 def test_what_has_no_time_to_wait_reserves_nothing(connection: Connection) -> None:
-    limiter = Limiter(connection, service(1, 10.0), None)
+    limiter = Limiter(connection, at_rate(1, 10.0), None)
     charge(limiter, 0.0)  # a free slot needs no time
     before = connection.execute("SELECT * FROM service_limits").fetchall()
     for seconds in (0.0, 5.0, 10.0, -1.0):
@@ -248,7 +276,7 @@ def test_what_has_no_time_to_wait_reserves_nothing(connection: Connection) -> No
 
 
 def test_a_stop_is_heard_by_who_sleeps_on_a_slot(connection: Connection, url: str) -> None:
-    limiter, stop = Limiter(connection, service(1, 30.0), None), threading.Event()
+    limiter, stop = Limiter(connection, at_rate(1, 30.0), None), threading.Event()
     charge(limiter)
     threading.Timer(0.2, stop.set).start()
     begun = time.monotonic()
@@ -260,7 +288,7 @@ def test_a_stop_is_heard_by_who_sleeps_on_a_slot(connection: Connection, url: st
 
 def test_a_slot_that_a_crash_lost_is_given_to_nobody_else(connection: Connection, url: str) -> None:
     """The safe side: too few requests, never too many."""
-    spaced = service(1, 1.0)
+    spaced = at_rate(1, 1.0)
     limiter = Limiter(connection, spaced, None)
     charge(limiter)
     crashing = f"""
@@ -285,8 +313,8 @@ limiter.charge("8.8.4.4", 1, 60.0, threading.Event())
 
 
 def test_a_new_rate_holds_from_the_next_slot_on(connection: Connection) -> None:
-    charge(Limiter(connection, service(1, 60.0), None))
-    faster = Limiter(connection, service(1, 0.5), None)
+    charge(Limiter(connection, at_rate(1, 60.0), None))
+    faster = Limiter(connection, at_rate(1, 0.5), None)
     assert connection.execute("SELECT count(*)::int, max(spacing_seconds) FROM service_limits").fetchone() == (1, 0.6)
     with pytest.raises(NotNow):
         charge(faster, 1.0)  # the slot that was promised under the old rate stands
@@ -296,7 +324,7 @@ def test_a_new_rate_holds_from_the_next_slot_on(connection: Connection) -> None:
 
 
 def test_two_keys_have_two_budgets_of_slots(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_key = service(1, 60.0, credential="env:SPUR_API_KEY")
+    with_key = at_rate(1, 60.0, credential="env:SPUR_API_KEY")
     for key in ("one", "another"):
         monkeypatch.setenv("SPUR_API_KEY", key)
         charge(Limiter(connection, with_key, None), 0.0)
@@ -314,7 +342,7 @@ def test_two_keys_have_two_budgets_of_slots(connection: Connection, monkeypatch:
 def test_a_block_is_as_long_as_asked_for_within_reason(
     connection: Connection, asked_for: float | None, seconds: float
 ) -> None:
-    limiter = Limiter(connection, service(blocked_for=77.0), None)
+    limiter = Limiter(connection, at_rate(blocked_for=77.0), None)
     limiter.block(asked_for)
     row = connection.execute(
         "SELECT extract(epoch FROM blocked_until - clock_timestamp())::float FROM service_limits"
@@ -324,7 +352,7 @@ def test_a_block_is_as_long_as_asked_for_within_reason(
 
 
 def test_a_shorter_block_does_not_end_a_longer_one(connection: Connection) -> None:
-    limiter = Limiter(connection, service(), None)
+    limiter = Limiter(connection, at_rate(), None)
     limiter.block(100.0)
     before = connection.execute("SELECT blocked_until FROM service_limits").fetchall()
     limiter.block(1.0)
@@ -333,7 +361,7 @@ def test_a_shorter_block_does_not_end_a_longer_one(connection: Connection) -> No
 
 def test_a_block_reaches_who_sleeps_on_a_slot_already(connection: Connection, url: str) -> None:
     """`blocked_until` is looked at again after waking: a 429 that came meanwhile stops this worker, too."""
-    known = service(1, 0.5)
+    known = at_rate(1, 0.5)
     charge(Limiter(connection, known, None))
     left: list[float] = []
 
@@ -358,7 +386,7 @@ def test_a_block_reaches_who_sleeps_on_a_slot_already(connection: Connection, ur
 
 
 def test_a_block_that_outlasts_the_run_is_no_matter_of_quota(connection: Connection) -> None:
-    limiter = Limiter(connection, service(), None)
+    limiter = Limiter(connection, at_rate(), None)
     limiter.block(600.0)
     with pytest.raises(NotNow, match="left alone, for 10 more minutes") as caught:
         charge(limiter, 1.0)
@@ -367,7 +395,7 @@ def test_a_block_that_outlasts_the_run_is_no_matter_of_quota(connection: Connect
 
 
 def test_a_block_of_one_key_is_not_that_of_another(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_key = service(credential="env:SPUR_API_KEY")
+    with_key = at_rate(credential="env:SPUR_API_KEY")
     monkeypatch.setenv("SPUR_API_KEY", "one")
     Limiter(connection, with_key, None).block(600.0)
     with pytest.raises(NotNow):
@@ -380,7 +408,7 @@ def test_a_block_of_one_key_is_not_that_of_another(connection: Connection, monke
 
 
 def test_a_quota_is_spent_to_the_last_call_by_whoever_comes(connection: Connection, url: str) -> None:
-    known = service(100_000, 1.0, quota=25, quota_window=3600.0)
+    known = at_rate(100_000, 1.0, quota=25, quota_window=3600.0)
     outcomes: Counter[str] = Counter()
     together = threading.Barrier(8)
 
@@ -405,7 +433,7 @@ def test_a_quota_is_spent_to_the_last_call_by_whoever_comes(connection: Connecti
 
 
 def test_only_the_calls_of_the_window_count_whatever_became_of_them(connection: Connection) -> None:
-    limiter = Limiter(connection, service(quota=3, quota_window=3600.0), None)
+    limiter = Limiter(connection, at_rate(quota=3, quota_window=3600.0), None)
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO lookup_ledger (service, key, sent_at, outcome) "
@@ -425,7 +453,7 @@ def test_only_the_calls_of_the_window_count_whatever_became_of_them(connection: 
 
 
 def test_a_quota_says_when_the_next_call_may_leave(connection: Connection) -> None:
-    limiter = Limiter(connection, service(quota=1), None)  # in a week
+    limiter = Limiter(connection, at_rate(quota=1), None)  # in a week
     connection.execute(
         "INSERT INTO lookup_ledger (service, key, sent_at) VALUES ('spur', 'x', now() - interval '5 days')"
     )
@@ -436,9 +464,9 @@ def test_a_quota_says_when_the_next_call_may_leave(connection: Connection) -> No
 
 def test_a_quota_that_was_lowered_is_not_exceeded(connection: Connection) -> None:
     for _ in range(3):
-        charge(Limiter(connection, service(quota=3), None))
+        charge(Limiter(connection, at_rate(quota=3), None))
     with pytest.raises(NotNow, match="the quota of 2 is used up"):
-        charge(Limiter(connection, service(quota=2), None))
+        charge(Limiter(connection, at_rate(quota=2), None))
 
 
 @pytest.mark.xfail(strict=True, reason="of too many calls the oldest is named, though several must go before one may")
@@ -450,12 +478,12 @@ def test_a_quota_that_was_lowered_says_when_the_next_call_may_leave(connection: 
         )
     # Only when those of 6 and of 5 days ago are out of the week, there is one left, and a second may leave.
     with pytest.raises(NotNow, match=r"in 2\.0 days"):
-        charge(Limiter(connection, service(quota=2), None))
+        charge(Limiter(connection, at_rate(quota=2), None))
 
 
 @pytest.mark.xfail(strict=True, reason="slots and blocks go by credential, quotas by service: a new key has no quota")
 def test_two_keys_have_two_quotas(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_key = service(credential="env:SPUR_API_KEY", quota=1)
+    with_key = at_rate(credential="env:SPUR_API_KEY", quota=1)
     for key in ("one", "another"):
         monkeypatch.setenv("SPUR_API_KEY", key)
         charge(Limiter(connection, with_key, None))
@@ -464,7 +492,7 @@ def test_two_keys_have_two_quotas(connection: Connection, monkeypatch: pytest.Mo
 
 
 def test_a_refused_call_costs_no_quota(connection: Connection) -> None:
-    limiter = Limiter(connection, service(1, 30.0, quota=2), None)
+    limiter = Limiter(connection, at_rate(1, 30.0, quota=2), None)
     charge(limiter)
     for _ in range(5):
         with pytest.raises(NotNow, match="time was used up"):

@@ -98,7 +98,7 @@ def test_googles_ranges_never_loaded_their_name_is_googlecloud() -> None:
     rows = [f"5.{number}.0.0/16,IPv4,{name},,,\n" for number, name in enumerate(sorted(CLOUDS))]
     assert {provider for _, provider in parse_cloud_ranges((HEADER + "".join(rows)).encode())} == {
         *("alibaba", "aws", "azure", "cloudflare", "digitalocean", "fastly", "googlecloud", "hetzner", "ibmcloud"),
-        *("linode", "oracle", "ovhcloud", "scaleway", "tencent", "vultr"),
+        *("linode", "oracle", "ovhcloud", "tencent", "vultr"),
     }
 
 
