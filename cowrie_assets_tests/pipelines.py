@@ -31,8 +31,8 @@ def run_live(
     keys: Mapping[str, str] | None = None,
     config: Path | None = None,
 ) -> Outcome:
-    """The main job over `logs`, its state in `home`; `geo_files` are (city, ASN); embedded, or at `url`. Nobody is asked
-    unless `services` says where they are (the variables of a sandbox), with all `keys` unless told otherwise."""
+    """The main job over `logs`, its state in `home`; `geo_files` are (city, ASN); embedded, or at `url`. Nobody is
+    asked unless `services` says where they are (a sandbox's variables), with all `keys` unless told otherwise."""
     environment = {"COWRIE_HOME": str(home), "COWRIE_MODE": "live", "DAGSTER_HOME": ""}
     names = ("COWRIE_DATABASE_URL", "COWRIE_GEOIP_CITY", "COWRIE_GEOIP_ASN", "COWRIE_CONFIG", "COWRIE_START_DATE")
     for name in (*names, *ADDRESS_VARIABLES.values(), *KEYS):
