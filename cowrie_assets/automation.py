@@ -81,7 +81,7 @@ def range_tags(first: date, last: date) -> dict[str, str]:
     }
 
 
-def sensors(first_day: date | None) -> list[dg.SensorDefinition]:
+def sensors(first_day: date) -> list[dg.SensorDefinition]:
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
         name="after_ingest",
@@ -106,6 +106,7 @@ def sensors(first_day: date | None) -> list[dg.SensorDefinition]:
             for service in SERVICES:
                 can_ask = clients[service].service().not_configured is None
                 days |= enrichment_days_due(connection, service, can_ask=can_ask)
+        # A day before the first partition that these definitions know waits until they are loaded again.
         # Nothing due: lists, inventories and queries are still brought up to date, with today.
         due = partition_days(days, first_day) or {datetime.now(UTC).date()}
         for first, last in ranges(due):

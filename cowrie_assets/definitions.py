@@ -58,7 +58,7 @@ def build_definitions(
             ],
             jobs=jobs(),
             schedules=schedules(),
-            sensors=sensors(known.start_date),
+            sensors=sensors(known.first_day),
             resources={**_resources(known), **(overrides or {})},
             executor=dg.in_process_executor,
         )

@@ -1,4 +1,4 @@
--- The cache of answers as a table of the newest one a service and key: tier 2, below Redis and above the files.
+-- The cache of answers: the newest one for each service and key.
 CREATE OR REPLACE VIEW enrichment_cache AS
 SELECT DISTINCT ON (service, key)
     service,

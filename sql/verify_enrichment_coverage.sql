@@ -177,7 +177,8 @@ services AS (
     SELECT
         s.service,
         s.position,
-        max(l.sustained_seconds) AS sustained_seconds
+        max(l.sustained_seconds) AS sustained_seconds,
+        coalesce(greatest(extract(EPOCH FROM max(l.blocked_until) - now()), 0), 0) AS blocked_seconds
     FROM
         unnest(ARRAY['dshield', 'urlhaus', 'spur', 'cymru', 'greynoise'])
         WITH ORDINALITY AS s (service, position)
@@ -259,6 +260,7 @@ rows_of_result AS (
         c.*,
         s.position,
         s.sustained_seconds,
+        s.blocked_seconds,
         m.reason AS main_reason,
         CASE WHEN c.service <> 'greynoise' THEN coalesce(t.addresses, 0) END AS addresses_to_gate,
         CASE WHEN c.day IS null THEN coalesce(w.eligible_addresses, 0) ELSE c.addresses END AS eligible_addresses,
@@ -289,8 +291,10 @@ SELECT
     r.eligible_addresses,
     r.addresses_left AS open_addresses,
     r.main_reason,
-    r.addresses_left * r.sustained_seconds AS seconds_to_finish,
-    r.addresses_to_gate * r.sustained_seconds AS seconds_to_gate,
+    r.addresses_left * r.sustained_seconds
+    + CASE WHEN r.addresses_left > 0 THEN r.blocked_seconds ELSE 0 END AS seconds_to_finish,
+    r.addresses_to_gate * r.sustained_seconds
+    + CASE WHEN r.addresses_to_gate > 0 THEN r.blocked_seconds ELSE 0 END AS seconds_to_gate,
     CASE
         WHEN r.service = 'greynoise' THEN 'sample'
         WHEN r.eligible = 0 THEN 'nothing eligible'

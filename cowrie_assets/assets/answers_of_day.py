@@ -67,13 +67,11 @@ def write_enrichment(connection: Connection, service: str, day: date) -> dict[st
 
 
 def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) -> set[date]:
-    """The days whose sessions changed, and those with a question that could get its answer now."""
-    due = days_due(connection, table_of(service))
-    if can_ask:
-        open_days = connection.execute(
-            sql.SQL("SELECT DISTINCT day FROM {} WHERE outcome IN ('unavailable', 'quota', 'not_configured')").format(
-                sql.Identifier(table_of(service))
-            )
-        )
-        due |= {day for (day,) in open_days}
-    return due
+    """The days whose sessions changed, and those with a question that could get its answer now, or whose reason is out
+    of date: a service that is no longer configured is out of the gate."""
+    outcomes = ["unavailable", "quota", *(["not_configured"] if can_ask else [])]
+    open_days = connection.execute(
+        sql.SQL("SELECT DISTINCT day FROM {} WHERE outcome = ANY(%s)").format(sql.Identifier(table_of(service))),
+        (outcomes,),
+    )
+    return days_due(connection, table_of(service)) | {day for (day,) in open_days}

@@ -29,8 +29,9 @@ _AFTER = {"start": dg.In(dg.Nothing)}
 _MORE_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 2.0
 HOW_TO_GET_GEO_FILES = (
-    "country and ASN stay NULL with the reason 'no geo database'. Free files: GeoLite2 City and ASN (account at "
-    "maxmind.com), or DB-IP Lite (db-ip.com, no account); set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN to their paths"
+    "country stays NULL with the reason 'no geo database', and the AS is what Team Cymru says today. Free files: "
+    "GeoLite2 City and ASN (account at maxmind.com), or DB-IP Lite (db-ip.com, no account); set COWRIE_GEOIP_CITY and "
+    "COWRIE_GEOIP_ASN to their paths"
 )
 
 

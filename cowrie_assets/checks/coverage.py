@@ -21,14 +21,14 @@ _KEYS = {
     "dshield": "set DSHIELD_EMAIL to a contact address",
     "urlhaus": "set URLHAUS_API_KEY (free, auth.abuse.ch)",
     "spur": "set SPUR_API_KEY",
-    "cymru": "needs no key",
 }
 
 
 def judge(row: Coverage) -> tuple[bool, str]:
     """Whether it passes, in words; a service that is not configured passes, and says so."""
     if row.gate == "not configured":
-        return True, f"Not configured, out of the gate: {row.main_reason}. To have it, {_KEYS[row.service]}."
+        cure = f" To have it, {_KEYS[row.service]}." if (row.main_reason or "").startswith("no key") else ""
+        return True, f"Not configured, out of the gate: {row.main_reason}.{cure}"
     cure = " The next run goes on where this one stopped." if row.below else ""
     return not row.below, row.words + cure
 

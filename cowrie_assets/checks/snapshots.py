@@ -43,7 +43,10 @@ RATES = (
         minimum=0.80,
         severity=dg.AssetCheckSeverity.WARN,
         what="sessions with a public source have an ASN",
-        cure="Set COWRIE_GEOIP_ASN to a current ASN file, then materialize ip_inventory and this day again.",
+        cure=(
+            "The snapshots' asn_reason says why. Set COWRIE_GEOIP_ASN to a current ASN file, or let Team Cymru be "
+            "asked, then materialize ip_inventory and this day again; an address that nobody announces has none."
+        ),
     ),
     Rate(
         "country_known",

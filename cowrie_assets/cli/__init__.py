@@ -42,6 +42,10 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's l
 DEMO_LAST_DAY = date(2025, 9, 12)
 
 
+class Interrupted(Exception):
+    """Ctrl-C in the middle of the work. (A KeyboardInterrupt the command line's library would swallow.)"""
+
+
 def main() -> None:
     """Run a command; what goes wrong for a known reason is said in a sentence, without a traceback."""
     # Ended by SIGTERM as by Ctrl-C: the embedded database stops when its last user leaves in an orderly way.
@@ -53,7 +57,7 @@ def main() -> None:
         told = "\n".join(visible(line) for line in str(error).splitlines())
         errors.print(f"cowrie-assets: {told}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except Interrupted:
         errors.print("cowrie-assets: stopped; run it again to go on where it was", markup=False)
         sys.exit(130)
 

@@ -31,6 +31,7 @@ from cowrie_assets.assets.answers_of_day import enrichment_days_due, table_of
 from cowrie_assets.assets.enrichment import SERVICES
 from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
 from cowrie_assets.assets.reconstruction import days_due
+from cowrie_assets.cli import Interrupted
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.lookup.services import configured_services, max_time
 from cowrie_assets.partitions import ranges
@@ -68,7 +69,15 @@ def run_pipeline(settings: Settings, console: Console, *, minimum_sessions: int,
 
     Raises:
         NothingToLoad, WarehouseError, GeoFileError: the reason why nothing could be done, in words.
+        Interrupted: Ctrl-C.
     """
+    try:
+        return _run_phases(settings, console, minimum_sessions, verbose)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+
+
+def _run_phases(settings: Settings, console: Console, minimum_sessions: int, verbose: bool) -> Outcome:
     prepare_dagster_home(settings)
     database = Database(settings.home, settings.mode, settings.database_url)
     outcome = Outcome(settings, database, minimum_sessions=minimum_sessions)
@@ -114,13 +123,15 @@ class _Runner:
     def enrich(self) -> None:
         """Ask each service about all days that can gain by it, newest first. Who comes later gets what time is left, so
         that no service goes without because another is slow."""
-        services = configured_services(self._settings)
+        configured = configured_services(self._settings)
         ends_at = time.monotonic() + max_time(self._settings)
-        for position, service in enumerate(SERVICES):
-            shares = len(SERVICES) - position
+        # Those that nobody can ask come first: they take no time.
+        order = sorted(SERVICES, key=lambda service: configured[service].not_configured is None)
+        for position, service in enumerate(order):
+            shares = len(order) - position
             service_ends_at = time.monotonic() + max(0.0, ends_at - time.monotonic()) / shares
             with self._outcome.database.connect() as connection:
-                due = enrichment_days_due(connection, service, can_ask=services[service].not_configured is None)
+                due = enrichment_days_due(connection, service, can_ask=configured[service].not_configured is None)
             for first, last in reversed(ranges(partition_days(due, self._settings.start_date))):
                 asset = table_of(service)
                 config = {asset: {"config": {"max_time": max(0.0, service_ends_at - time.monotonic())}}}

@@ -71,8 +71,9 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             console.print(Text(f"Note {visible(line)}", style="yellow"), soft_wrap=True)
     if not (settings.geoip_city and settings.geoip_asn):
         console.print(
-            "No geo database: country and ASN are NULL with that reason. Free files are GeoLite2 (maxmind.com, with an "
-            "account) and DB-IP Lite (db-ip.com, without one); set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN, run again.",
+            "A geo file is missing: country is NULL with that reason, and the AS only as Team Cymru says. Free files "
+            "are GeoLite2 (maxmind.com, with an account) and DB-IP Lite (db-ip.com, without one); set "
+            "COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN, run again.",
             style="yellow",
         )
     console.print(f"Report: {settings.state.reports / 'infrastructure_report.html'}", markup=False, soft_wrap=True)

@@ -35,6 +35,20 @@ def answered_keys(connection: Connection, service: str, needs: Mapping[str, date
     return {key for (key,) in rows}
 
 
+def unsuitable_keys(connection: Connection, service: Service, keys: Iterable[str]) -> set[str]:
+    """The keys that the service itself said it does not take, as lately as a 'not found' is good."""
+    rows = connection.execute(
+        """
+        SELECT key FROM open_questions
+        WHERE
+            service = %s AND key = ANY(%s::text[]) AND outcome = 'not_applicable'
+            AND noted_at > clock_timestamp() - make_interval(secs => %s)
+        """,
+        (service.name, list(keys), service.ttl_not_found),
+    )
+    return {key for (key,) in rows}
+
+
 def store_answers(
     connection: Connection,
     service: Service,

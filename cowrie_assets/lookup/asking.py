@@ -97,8 +97,9 @@ def sift(
     answers.note_open(connection, service.name, [(key, "not_applicable", why) for key, why in refused.items()])
     allowed = {key: moment for key, moment in needs.items() if key not in refused}
     known = answers.answered_keys(connection, service.name, allowed)
-    open_keys = [key for key in allowed if key not in known]
-    tally.outcomes["not_applicable"] += len(refused)
+    unsuitable = answers.unsuitable_keys(connection, service, allowed) - known
+    open_keys = [key for key in allowed if key not in known and key not in unsuitable]
+    tally.outcomes["not_applicable"] += len(refused) + len(unsuitable)
     tally.hits["database"] += len(known)
     if service.not_configured is not None and open_keys:
         reason = service.not_configured
@@ -229,7 +230,7 @@ class _Flight:
         except NoAnswer as failure:
             answers.note_failure(connection, call, failure, _milliseconds(begun))
             if isinstance(failure, Limited):
-                limiter.block(failure.retry_after)
+                limiter.block(failure.retry_after, failure.reason)
             raise
         readings = {key: reading}
         answers.store_answers(

@@ -13,9 +13,11 @@ import threading
 from dataclasses import dataclass
 
 from cowrie_assets.lookup.services import Service
+from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _LONGEST_BLOCK, _SHORTEST_BLOCK = 86400.0, 1.0
+_QUOTA_PAD = 2.0  # seconds: the server counts from the arrival, which is later than the slot
 
 
 class NotNow(Exception):
@@ -72,16 +74,18 @@ class Limiter:
             self._take_back(call_id)
             seconds_left -= wait
 
-    def block(self, seconds: float | None) -> None:
+    def block(self, seconds: float | None, reason: str = "the service asked to be left alone") -> None:
         """Let no worker ask before the time is up: what the service said, else what is usual for it."""
         length = self._service.blocked_for if seconds is None else seconds
         self._connection.execute(
             """
             UPDATE service_limits
-            SET blocked_until = greatest(blocked_until, clock_timestamp() + make_interval(secs => %s))
+            SET
+                blocked_until = greatest(blocked_until, clock_timestamp() + make_interval(secs => %s)),
+                blocked_reason = %s
             WHERE limit_key = %s
             """,
-            (min(max(length, _SHORTEST_BLOCK), _LONGEST_BLOCK), self._service.limit_key),
+            (min(max(length, _SHORTEST_BLOCK), _LONGEST_BLOCK), storable(reason), self._service.limit_key),
         )
 
     def _reserve(self, key: str, key_count: int, seconds_left: float) -> tuple[int, float]:
@@ -109,8 +113,8 @@ class Limiter:
                         <= clock_timestamp() + make_interval(secs => %(seconds_left)s)
                     RETURNING next_slot - make_interval(secs => spacing_seconds) AS begins_at
                 )
-                INSERT INTO lookup_ledger (service, key, key_count, sent_at, run_id)
-                SELECT %(service)s, %(key)s, %(key_count)s, begins_at, %(run_id)s FROM slot
+                INSERT INTO lookup_ledger (service, key, key_count, sent_at, run_id, limit_key)
+                SELECT %(service)s, %(key)s, %(key_count)s, begins_at, %(run_id)s, %(limit_key)s FROM slot
                 RETURNING call_id, extract(epoch FROM sent_at - clock_timestamp())::double precision
                 """,
                 values,
@@ -118,7 +122,11 @@ class Limiter:
         if row is None:
             blocked = self._blocked_seconds()
             if blocked > 0:
-                raise NotNow("unavailable", f"the service asked to be left alone, for {blocked / 60:.0f} more minutes")
+                said = self._connection.execute(
+                    "SELECT blocked_reason FROM service_limits WHERE limit_key = %s", (self._service.limit_key,)
+                ).fetchone()
+                why = said[0] if said is not None else ""
+                raise NotNow("unavailable", f"{why}; nobody asks before {max(1, round(blocked / 60))} minutes are over")
             raise NotNow("quota", "the run's time was used up")
         return int(row[0]), float(row[1])
 
@@ -132,12 +140,20 @@ class Limiter:
             """
             SELECT extract(epoch FROM sent_at + make_interval(secs => %(window)s) - clock_timestamp())
             FROM lookup_ledger
-            WHERE service = %(service)s AND sent_at > clock_timestamp() - make_interval(secs => %(window)s)
+            WHERE
+                service = %(service)s
+                AND limit_key = %(limit_key)s
+                AND sent_at > clock_timestamp() - make_interval(secs => %(window)s)
             ORDER BY sent_at DESC
             OFFSET %(quota)s - 1
             LIMIT 1
             """,
-            {"service": self._service.name, "window": self._service.quota_window, "quota": quota},
+            {
+                "service": self._service.name,
+                "limit_key": self._service.limit_key,
+                "window": self._service.quota_window + _QUOTA_PAD,
+                "quota": quota,
+            },
         ).fetchone()
         if row is not None:
             days = float(row[0]) / 86400

@@ -107,7 +107,7 @@ def _fetch(
             except NoAnswer as failure:
                 answers.note_failure(connection, call, failure, round(1000 * (time.monotonic() - begun)))
                 if isinstance(failure, Limited):
-                    limiter.block(failure.retry_after)
+                    limiter.block(failure.retry_after, failure.reason)
                 raise
     raise AssertionError("a retry context ends by returning or raising")
 

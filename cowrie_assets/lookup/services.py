@@ -274,10 +274,18 @@ def _changed(service: Service, table: Mapping[str, Any], config: Path | None) ->
             if not isinstance(value, str) or not value.startswith(("env:", "file:")):
                 # Not repeated: somebody may have written the key itself.
                 raise SettingsError(f'{where}: say where the key is, as "env:NAME" or "file:PATH", not the key itself')
-            changed = replace(changed, credential=value)
+            changed = replace(changed, credential=_beside(config, value))
         else:
             raise SettingsError(f"{where}: there is no such setting")
     return changed
+
+
+def _beside(config: Path | None, reference: str) -> str:
+    """A key file's relative path starts at the file that names it, as the sensors' folders do."""
+    kind, _, where = reference.partition(":")
+    if kind != "file" or config is None:
+        return reference
+    return f"file:{config.parent / where}" if not where.startswith("~") else reference
 
 
 def _sandboxed(service: Service) -> Service:

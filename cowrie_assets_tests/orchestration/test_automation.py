@@ -50,7 +50,8 @@ def requests(definitions: dg.Definitions, instance: dg.DagsterInstance, tags: di
         resources=definitions.resources,
     )
     with built as context:
-        return list(sensor(context))
+        evaluated: Any = sensor(context)
+        return list(evaluated)
 
 
 def test_the_days_that_can_change_follow_an_ingestion(

@@ -215,7 +215,7 @@ def test_real_logs_with_services_that_go_and_return(
         assert told["over_limit"] == told["in_penalty"] == told["repeated_keys"] == 0, service
         if service != "feeds":
             assert all(is_public(key) for key in keys(sandbox, service)), service
-    public = {address for (address,) in rows(outcome, "SELECT host(ip_address) FROM ip_inventory WHERE is_public")}
+    public = {str(row[0]) for row in rows(outcome, "SELECT host(ip_address) FROM ip_inventory WHERE is_public")}
     assert set(keys(sandbox, "dshield")) == set(keys(sandbox, "cymru")) == public
     assert set(keys(sandbox, "urlhaus")) == {address for address in public if ip_address(address).version == 4}
 
@@ -225,10 +225,10 @@ def test_real_logs_with_services_that_go_and_return(
 
     outcome = run(more, CLOSED)
     assert outcome.exit_code == 0, outcome.failed_steps
-    told = rows(
+    seen = rows(
         outcome, "SELECT outcome, count(*)::int FROM dshield_enrichment WHERE address << '9.9.9.0/24' GROUP BY 1"
     )
-    assert told == [("unavailable", len(new))]
+    assert seen == [("unavailable", len(new))]
     assert rows(outcome, "SELECT count(*)::int FROM session_snapshots WHERE is_current AND session_id LIKE 'new%'") == [
         (len(new),)
     ]
@@ -238,11 +238,11 @@ def test_real_logs_with_services_that_go_and_return(
     assert outcome.exit_code == 0
     asked = {service: set(keys(sandbox, service)[before[service] :]) for service in ADDRESS_SERVICES}
     assert asked == {service: set(new) for service in ADDRESS_SERVICES}
-    told = rows(
+    seen = rows(
         outcome,
         "SELECT DISTINCT outcome IN ('found', 'not_found') FROM dshield_enrichment WHERE address << '9.9.9.0/24'",
     )
-    assert told == [(True,)]
+    assert seen == [(True,)]
 
 
 CLOSED = {
@@ -277,8 +277,8 @@ def test_without_keys_only_those_that_need_none_are_asked(
     assert outcome.exit_code == 0, outcome.failed_steps
     assert {service for service, number in arrivals(sandbox).items() if number} == {"cymru", "feeds"}
     for service in ADDRESS_SERVICES:
-        told = rows(outcome, f"SELECT DISTINCT outcome FROM {service}_enrichment ORDER BY 1")
-        assert told == [("not_applicable",), ("not_configured",)]
+        seen = rows(outcome, f"SELECT DISTINCT outcome FROM {service}_enrichment ORDER BY 1")
+        assert seen == [("not_applicable",), ("not_configured",)]
     assert all(check.passed for check in outcome.checks.values()), "nothing fails for want of a key"
     for query in ("geographic_distribution", "asn_infrastructure", "anonymization"):
         assert rows(outcome, f"SELECT * FROM {query} LIMIT 1"), query
@@ -312,8 +312,8 @@ def test_offline_asks_nobody(
     assert outcome.exit_code == 0
     assert set(arrivals(sandbox).values()) == {0}
     assert rows(outcome, "SELECT count(*)::int FROM lookup_ledger") == [(0,)]
-    told = rows(outcome, "SELECT DISTINCT reason FROM open_questions WHERE outcome = 'not_configured'")
-    assert told == [("offline: COWRIE_OFFLINE is set",)]
+    seen = rows(outcome, "SELECT DISTINCT reason FROM open_questions WHERE outcome = 'not_configured'")
+    assert seen == [("offline: COWRIE_OFFLINE is set",)]
 
 
 def test_an_old_day_keeps_what_was_learnt_then(

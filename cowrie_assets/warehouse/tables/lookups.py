@@ -65,6 +65,7 @@ lookup_ledger = Table(
     Column("latency_ms", Integer),
     Column("reason", Text),
     Column("run_id", Text),
+    Column("limit_key", Text, nullable=False, comment="the service and a fingerprint of the credential that paid"),
     CheckConstraint("outcome IN ('found', 'not_found', 'unavailable', 'not_applicable')", name="outcome"),
     Index(None, "service", "sent_at"),
     Index(None, "run_id"),
@@ -88,6 +89,7 @@ service_limits = Table(
     Column("sustained_seconds", Double, nullable=False, comment="a key, in the long run: quotas and batches included"),
     Column("next_slot", moment(), nullable=False),
     Column("blocked_until", moment(), comment="a 429 stops every worker until then"),
+    Column("blocked_reason", Text, comment="what the service said"),
 )
 
 # --- written by the assets `tor_exits` and `cloud_ranges` -------------------------------------------------------------

@@ -153,6 +153,9 @@ def upgrade() -> None:
         sa.Column("latency_ms", sa.Integer(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("run_id", sa.Text(), nullable=True),
+        sa.Column(
+            "limit_key", sa.Text(), nullable=False, comment="the service and a fingerprint of the credential that paid"
+        ),
         sa.CheckConstraint(
             "outcome IN ('found', 'not_found', 'unavailable', 'not_applicable')", name=op.f("ck_lookup_ledger_outcome")
         ),
@@ -246,6 +249,7 @@ def upgrade() -> None:
             nullable=True,
             comment="a 429 stops every worker until then",
         ),
+        sa.Column("blocked_reason", sa.Text(), nullable=True, comment="what the service said"),
         sa.PrimaryKeyConstraint("limit_key", name=op.f("pk_service_limits")),
     )
     op.create_table(
