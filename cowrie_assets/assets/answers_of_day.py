@@ -68,10 +68,19 @@ def write_enrichment(connection: Connection, service: str, day: date) -> dict[st
 
 def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) -> set[date]:
     """The days whose sessions changed, and those with a question that could get its answer now, or whose reason is out
-    of date: a service that is no longer configured is out of the gate."""
+    of date: a service that is no longer configured is out of the gate, an address may be the operator's no more."""
     outcomes = ["unavailable", "quota", *(["not_configured"] if can_ask else [])]
     open_days = connection.execute(
-        sql.SQL("SELECT DISTINCT day FROM {} WHERE outcome = ANY(%s)").format(sql.Identifier(table_of(service))),
+        sql.SQL(
+            """
+            SELECT DISTINCT e.day
+            FROM {} AS e
+            LEFT JOIN ip_inventory AS i ON e.address = i.ip_address
+            WHERE
+                e.outcome = ANY(%s)
+                OR e.outcome = 'not_applicable' AND e.reason = 'own address' AND i.is_own IS NOT TRUE
+            """
+        ).format(sql.Identifier(table_of(service))),
         (outcomes,),
     )
     return days_due(connection, table_of(service)) | {day for (day,) in open_days}

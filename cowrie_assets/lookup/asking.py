@@ -35,7 +35,7 @@ Connect = Callable[[], AbstractContextManager[Connection]]
 Report = Callable[[int, int, str], None]  # done, of how many, note
 
 _TRIES = 3
-_NO_TIME = "the run's time was used up"
+NO_TIME = "the run's time was used up"
 # The ledger tells of every try; without this the library also prints them, among the command's own output.
 stamina.instrumentation.set_on_retry_hooks([])
 # So many keys in a row without any answer, and the rest is not tried in this run.
@@ -165,7 +165,7 @@ class _Flight:
                 except queue.Empty:
                     return
                 if time.monotonic() >= self._ends_at:
-                    self._end("quota", _NO_TIME)
+                    self._end("quota", NO_TIME)
                     return
                 if not self._lock_key(connection, key, patiently=patiently):
                     self._keys.put((key, True))  # another process is asking: look again when ours are done

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from cowrie_assets.lookup import answers
-from cowrie_assets.lookup.asking import Asking, Tally, sift
+from cowrie_assets.lookup.asking import NO_TIME, Asking, Tally, sift
 from cowrie_assets.lookup.limiter import Limiter, NotNow
 from cowrie_assets.lookup.services import Service
 from cowrie_assets.upstreams import cymru
@@ -53,20 +53,22 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
     answer is asked about."""
     stop = threading.Event()
     ends_at = time.monotonic() + asking.seconds
-    with asking.connect() as connection, _only_connection(connection, service.name):
-        now = datetime.now(UTC)
-        known = answers.answered_keys(connection, service.name, dict.fromkeys(addresses, now))
-        asked = [address for address in addresses if address not in known]
+    with asking.connect() as connection, _only_connection(connection, service.name, ends_at) as is_ours:
+        if not is_ours:
+            return BatchResult(0, list(addresses), "quota", NO_TIME)
+        # The gate once more: a batch lies in the run's storage between the plan and the question.
+        asked = sift(connection, asking, service, dict.fromkeys(addresses, datetime.now(UTC)), Tally())
+        known = len(addresses) - len(asked)
         if not asked:
-            return BatchResult(len(addresses), [])
+            return BatchResult(known, [])
         if _is_hopeless(connection, service.name, asking.run_id):
             reason = f"the service does not answer; not tried after {_FAILURES_IN_A_ROW} failures in a row"
-            return BatchResult(len(known), asked, "unavailable", reason)
+            return BatchResult(known, asked, "unavailable", reason)
         limiter = Limiter(connection, service, asking.run_id)
         try:
             call = limiter.charge(asked[0], len(asked), ends_at - time.monotonic(), stop)
         except NotNow as not_now:
-            return BatchResult(len(known), asked, not_now.outcome, not_now.reason)
+            return BatchResult(known, asked, not_now.outcome, not_now.reason)
         begun = time.monotonic()
         host, _, port = service.address.rpartition(":")
         try:
@@ -75,7 +77,7 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
                 raise Transient("no row about any of the addresses")
         except NoAnswer as failure:
             answers.note_failure(connection, call, failure, round(1000 * (time.monotonic() - begun)))
-            return BatchResult(len(known), asked, "unavailable", failure.reason, again=True)
+            return BatchResult(known, asked, "unavailable", failure.reason, again=True)
         milliseconds = round(1000 * (time.monotonic() - begun))
         answers.store_answers(connection, service, readings, call, milliseconds, asking.run_id)
         missing = [address for address in asked if address not in readings]
@@ -91,7 +93,8 @@ def leave_open(asking: Asking, service: Service, result: BatchResult) -> None:
 
 
 @contextmanager
-def _only_connection(connection: Connection, service: str) -> Iterator[None]:
+def _only_connection(connection: Connection, service: str, ends_at: float) -> Iterator[bool]:
+    """Be the only one among all processes to talk to the service; False if that is not to be had in time."""
     while True:
         try:
             with connection.transaction():
@@ -100,9 +103,12 @@ def _only_connection(connection: Connection, service: str) -> Iterator[None]:
                 connection.execute("SELECT pg_advisory_lock(hashtext(%s), 0)", (service,))
             break
         except psycopg.errors.LockNotAvailable:
-            continue
+            if time.monotonic() < ends_at:
+                continue
+            yield False
+            return
     try:
-        yield
+        yield True
     finally:
         if not connection.closed:
             connection.execute("SELECT pg_advisory_unlock(hashtext(%s), 0)", (service,))

@@ -10,6 +10,7 @@ which is the safe side. The clock is the database server's, one for all.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 from cowrie_assets.lookup.services import Service
@@ -17,6 +18,8 @@ from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _LONGEST_BLOCK, _SHORTEST_BLOCK = 86400.0, 1.0
+# Wake-ups were up to 78 ms late on a busy machine; what is later than this gives its slot back.
+_LATEST = 0.25
 _QUOTA_PAD = 2.0  # seconds: the server counts from the arrival, which is later than the slot
 
 
@@ -61,18 +64,17 @@ class Limiter:
         Raises:
             NotNow: the slot would come too late, the quota is spent, or `stop` was set.
         """
+        ends_at = time.monotonic() + seconds_left
         while True:
             if stop.is_set():
                 raise NotNow("quota", "the run was stopped")
-            call_id, wait = self._reserve(key, key_count, seconds_left)
+            call_id, wait = self._reserve(key, key_count, ends_at - time.monotonic())
             if wait > 0 and stop.wait(wait):
                 self._take_back(call_id)
                 raise NotNow("quota", "the run was stopped")
-            # A 429 that came while this worker slept on its slot must stop it, too.
-            if self._blocked_seconds() <= 0:
+            if self._may_leave(call_id):
                 return Call(call_id)
             self._take_back(call_id)
-            seconds_left -= wait
 
     def block(self, seconds: float | None, reason: str = "the service asked to be left alone") -> None:
         """Let no worker ask before the time is up: what the service said, else what is usual for it."""
@@ -161,6 +163,20 @@ class Limiter:
 
     def _take_back(self, call_id: int) -> None:
         self._connection.execute("DELETE FROM lookup_ledger WHERE call_id = %s", (call_id,))
+
+    def _may_leave(self, call_id: int) -> bool:
+        """Looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes long after its
+        slot (the machine stood still) would leave beside those whose slots are now."""
+        row = self._connection.execute(
+            """
+            SELECT extract(epoch FROM clock_timestamp() - c.sent_at)
+            FROM lookup_ledger AS c
+            INNER JOIN service_limits AS l USING (limit_key)
+            WHERE c.call_id = %s AND (l.blocked_until IS NULL OR l.blocked_until <= clock_timestamp())
+            """,
+            (call_id,),
+        ).fetchone()
+        return row is not None and float(row[0]) <= _LATEST
 
     def _blocked_seconds(self) -> float:
         row = self._connection.execute(

@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -131,7 +133,7 @@ def _keep(
         rows = kind.rows(response.body)
     except lists.ListError as error:
         raise Refused(f"what was fetched is not the list: {error}", response.status) from None
-    least = max(source.minimum_rows, round(_LEAST_SHARE * last_rows))
+    least = max(source.minimum_rows, ceil(_LEAST_SHARE * last_rows))
     if len(rows) < least:
         raise Refused(f"it has {len(rows):,} rows, at least {least:,} were expected", response.status)
     _add_edition(connection, service, call, response, rows, len(rows), begun)
@@ -154,15 +156,21 @@ def _add_edition(
 ) -> None:
     """Note that the list was seen, and open and close its entries; `rows` is None where it did not change."""
     with connection.transaction():
+        # One run at a time; who waited meanwhile has nothing to add.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('list'), hashtext(%s))", (service.name,))
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+        moment: datetime = row[0] if row is not None else datetime.now(UTC)
+        if _newest(connection, service.name)[0]:
+            rows = None
         if rows is not None:
-            _write_entries(connection, service.name, rows)
+            _write_entries(connection, service.name, rows, moment)
         connection.execute(
             """
             INSERT INTO list_editions (list, fetched_at, valid_until, sha256, row_count, etag, last_modified)
             SELECT
                 %(list)s,
-                now(),
-                now() + make_interval(secs => %(lives)s),
+                %(now)s,
+                %(now)s + make_interval(secs => %(lives)s),
                 coalesce(
                     %(sha256)s,
                     (SELECT e.sha256 FROM list_editions AS e WHERE e.list = %(list)s ORDER BY fetched_at DESC LIMIT 1)
@@ -173,6 +181,7 @@ def _add_edition(
             """,
             {
                 "list": service.name,
+                "now": moment,
                 "lives": service.ttl_found,
                 "sha256": None if rows is None else sha256(response.body).hexdigest(),
                 "rows": row_count,
@@ -187,7 +196,7 @@ def _add_edition(
         )
 
 
-def _write_entries(connection: Connection, name: str, rows: list[str]) -> None:
+def _write_entries(connection: Connection, name: str, rows: list[str], moment: datetime) -> None:
     columns = _KINDS[name].columns
     names = {"table": sql.Identifier(name), "columns": sql.SQL(", ").join(map(sql.Identifier, columns))}
     connection.execute(
@@ -200,15 +209,17 @@ def _write_entries(connection: Connection, name: str, rows: list[str]) -> None:
     names["same"] = sql.SQL(" AND ").join(sql.SQL("l.{0} = t.{0}").format(sql.Identifier(column)) for column in columns)
     connection.execute(
         sql.SQL(
-            "UPDATE {table} AS t SET listed_until = now() "
+            "UPDATE {table} AS t SET listed_until = %s "
             "WHERE listed_until IS NULL AND NOT EXISTS (SELECT FROM listed AS l WHERE {same})"
-        ).format(**names)
+        ).format(**names),
+        (moment,),
     )
     connection.execute(
         sql.SQL(
-            "INSERT INTO {table} ({columns}, listed_from) SELECT {columns}, now() FROM listed AS l "
+            "INSERT INTO {table} ({columns}, listed_from) SELECT {columns}, %s FROM listed AS l "
             "WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE t.listed_until IS NULL AND {same})"
-        ).format(**names)
+        ).format(**names),
+        (moment,),
     )
 
 

@@ -51,7 +51,8 @@ def parse(answer: bytes, addresses: Sequence[str]) -> dict[str, Reading]:
 
     A line without its end may be cut anywhere (`AS1299` out of `AS12999`), so it is left out, as are the banner, column
     headers, rows of fewer than 7 columns, rows about other addresses and rows that contradict themselves. Several rows
-    about an address are merged. An address that an error line tells of is not found.
+    about an address are merged; one whose next row may have been the cut one is left out. An address that an error line
+    tells of is not found.
 
     Fields: `asn`: int or None, the origin of the most specific prefix, the first where it has several; `asns`: all
     origins in their order; `prefix` (that of `asn`), `as_name`: text or None; `registry_country`: two capitals or
@@ -62,7 +63,9 @@ def parse(answer: bytes, addresses: Sequence[str]) -> dict[str, Reading]:
     usual = {address: values.address(address) for address in addresses}
     asked = set(usual.values()) - {None}
     rows: dict[str | None, list[Row]] = {}
-    for line in answer.split(b"\n")[:-1]:
+    last: str | None = None
+    *lines, torn = answer.split(b"\n")
+    for line in lines:
         written = _decoded(line).strip()
         if missing := _NO_MATCH.fullmatch(written):
             position = int(missing.group(1)) - _FIRST_LINE
@@ -73,6 +76,10 @@ def parse(answer: bytes, addresses: Sequence[str]) -> dict[str, Reading]:
         row = [column.strip() for column in written.split("|", _COLUMNS - 1)]
         if len(row) == _COLUMNS and (about := values.address(row[1])) in asked and _makes_sense(row):
             rows.setdefault(about, []).append(row)
+            last = about
+    about_torn = torn.split(b"|")[1:-1][:1]
+    if torn and (not about_torn or values.address(about_torn[0].decode("latin-1").strip()) == last):
+        rows.pop(last, None)
     return {address: _reading(rows[usual[address]]) for address in addresses if usual[address] in rows}
 
 

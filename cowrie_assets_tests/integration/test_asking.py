@@ -779,7 +779,7 @@ def test_a_429_stops_for_as_long_as_it_says_within_reason(
     (left,) = world.rows("SELECT extract(epoch FROM blocked_until - clock_timestamp())::float FROM service_limits")[0]
     assert seconds - 3 < left <= seconds + 1
     assert (len(world.arrivals("spur")), +tally.outcomes) == (1, Counter(unavailable=8))
-    assert all("asked to be left alone" in reason for _, reason in world.open("spur").values())
+    assert all("nobody asks before" in reason for _, reason in world.open("spur").values())
     # Nor does another run, or another process, as long as that holds.
     assert world.ask(spur, addresses(8, 10), seconds=0.0, run_id="other").requests == 0
 

@@ -752,7 +752,7 @@ def test_a_window_without_a_session_says_so(warehouse: Connection) -> None:
     ]  # fmt: skip
     assert coverage(warehouse) == nothing
     write(warehouse, each_of_its_own("dshield", ("found", 5)))
-    warehouse.execute("INSERT INTO service_limits VALUES ('a', 'dshield', 2.1, now(), NULL)")
+    warehouse.execute("INSERT INTO service_limits VALUES ('a', 'dshield', 2.1, 2.1, now())")
     assert coverage(warehouse, since="2030-01-01") == nothing
 
 

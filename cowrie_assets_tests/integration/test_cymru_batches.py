@@ -183,7 +183,6 @@ def test_offline_nothing_is_planned_and_everything_is_open(world: World, service
     assert set(world.open("cymru").values()) == {("not_configured", "offline: COWRIE_OFFLINE is set")}
 
 
-@pytest.mark.xfail(strict=True, reason="ask_batch asks whatever it is given: only plan_batches goes through the gate")
 @pytest.mark.parametrize("change", ["offline", "an own address", "a private address"])
 def test_a_batch_goes_through_the_gate_itself(world: World, service: Service, change: str) -> None:
     """A batch lies in the run's storage between plan and question; a run that is resumed may meet another gate."""
@@ -209,7 +208,7 @@ SPOILT: dict[str, tuple[Any, int]] = {
     "banner only": ("banner-only", 40),
     "cut in the last line": ("midline", 1),
     "cut before the last line": ({"kind": "midline", "bytes": 0}, 1),
-    "cut in the last AS": ({"kind": "midline", "bytes": 3}, 1),
+    "cut in the last AS": ({"kind": "midline", "bytes": 3}, 2),  # that may have been of the row before
     "one row in the middle is missing": ({"kind": "drop-rows", "rows": 1}, 1),
     "rows in between are missing": ({"kind": "drop-rows", "rows": 9}, 9),
     "silence": ("silence", 40),
@@ -304,9 +303,6 @@ def test_a_broken_batch_does_not_hold_up_the_others(world: World, service: Servi
     assert set(world.open("cymru")) == set(keys[10:20])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of several rows about the last address those before the cut pass for all of them"
-)
 def test_an_address_whose_rows_are_cut_in_between_is_asked_again(world: World, service: Service) -> None:
     """Two origins of which one arrives would stand for thirty days."""
     keys = [*addresses(5), *of_oddity("two rows", world.sandbox.seed)]
@@ -323,7 +319,6 @@ def test_a_spent_time_leaves_the_batch_to_the_next_run(world: World, service: Se
     assert set(world.open("cymru").values()) == {("quota", "the run's time was used up")}
 
 
-@pytest.mark.xfail(strict=True, reason="the wait for the one connection knows no end but the connection's")
 def test_the_wait_for_the_connection_ends_with_the_time_of_the_run(world: World, service: Service) -> None:
     results: list[BatchResult] = []
 

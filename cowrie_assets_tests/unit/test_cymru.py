@@ -208,7 +208,9 @@ def test_a_truncated_answer_passed_as_complete() -> None:
     asked = ["140.82.121.3", "89.38.234.0"]
     for length in range(len(whole)):
         readings = parse(whole[:length], asked)
-        assert ("140.82.121.3" in readings) == (length >= len(answer(GITHUB)))
+        # A next row that is cut before its address may be about the same one.
+        torn = whole[len(answer(GITHUB)) : length]
+        assert ("140.82.121.3" in readings) == (length >= len(answer(GITHUB)) and (not torn or torn.count(b"|") > 1))
         assert "89.38.234.0" not in readings
     assert parse(whole.rstrip(b"\n") + b"x", asked).keys() == {"140.82.121.3"}
 
@@ -369,7 +371,7 @@ def test_a_drip_ends_and_counts() -> None:
         begun = time.monotonic()
         received = converse("127.0.0.1", port, ["140.82.121.3"], total_timeout=0.7)
         assert 0.6 < time.monotonic() - begun < 1.5
-    assert parse(received, ["140.82.121.3"])["140.82.121.3"].fields["asn"] == 36459
+    assert parse(received[: received.rindex(b"\n") + 1], ["140.82.121.3"])["140.82.121.3"].fields["asn"] == 36459
 
 
 def test_an_endless_answer_ends() -> None:
