@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from psycopg import sql
 
 from cowrie_assets.assets.reconstruction import daily_build, days_due
+from cowrie_assets.lookup.gate import OWN
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 
@@ -78,9 +79,9 @@ def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) 
             LEFT JOIN ip_inventory AS i ON e.address = i.ip_address
             WHERE
                 e.outcome = ANY(%s)
-                OR e.outcome = 'not_applicable' AND e.reason = 'own address' AND i.is_own IS NOT TRUE
+                OR e.outcome = 'not_applicable' AND e.reason = %s AND i.is_own IS NOT TRUE
             """
         ).format(sql.Identifier(table_of(service))),
-        (outcomes,),
+        (outcomes, OWN),
     )
     return days_due(connection, table_of(service)) | {day for (day,) in open_days}

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from cowrie_assets.lookup import gate
 from cowrie_assets.lookup.limiter import Call
 from cowrie_assets.lookup.services import Service
 from cowrie_assets.upstreams.contract import NoAnswer, Reading, Unsuitable
@@ -36,15 +37,16 @@ def answered_keys(connection: Connection, service: str, needs: Mapping[str, date
 
 
 def unsuitable_keys(connection: Connection, service: Service, keys: Iterable[str]) -> set[str]:
-    """The keys that the service itself said it does not take, as lately as a 'not found' is good."""
+    """The keys that the service itself said it does not take, as lately as a 'not found' is good. What the gate refused
+    once is not among them: it may know better now."""
     rows = connection.execute(
         """
         SELECT key FROM open_questions
         WHERE
-            service = %s AND key = ANY(%s::text[]) AND outcome = 'not_applicable'
+            service = %s AND key = ANY(%s::text[]) AND outcome = 'not_applicable' AND reason <> ALL(%s::text[])
             AND noted_at > clock_timestamp() - make_interval(secs => %s)
         """,
-        (service.name, list(keys), service.ttl_not_found),
+        (service.name, list(keys), list(gate.REASONS), service.ttl_not_found),
     )
     return {key for (key,) in rows}
 

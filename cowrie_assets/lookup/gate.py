@@ -14,6 +14,9 @@ from cowrie_assets.settings import SettingsError
 from cowrie_assets.warehouse.event_chunks import Connection
 
 Network = IPv4Network | IPv6Network
+NO_ADDRESS, PRIVATE, OWN = "no address", "private address", "own address"
+NO_FAMILY = {version: f"the service knows no IPv{version}" for version in (4, 6)}
+REASONS = (NO_ADDRESS, PRIVATE, OWN, *NO_FAMILY.values())
 
 
 class EgressGate:
@@ -39,13 +42,13 @@ class EgressGate:
     def refuses(self, address: str, families: tuple[int, ...] = (4, 6)) -> str | None:
         usual = usual_form(address)
         if usual is None:
-            return "no address"
+            return NO_ADDRESS
         if not is_public(usual):
-            return "private address"
+            return PRIVATE
         if self.is_own(usual):
-            return "own address"
+            return OWN
         version = ip_address(usual).version
-        return None if version in families else f"the service knows no IPv{version}"
+        return None if version in families else NO_FAMILY[version]
 
     def is_own(self, address: str) -> bool:
         inner = carried(address)

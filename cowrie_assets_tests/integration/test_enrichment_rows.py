@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 from cowrie_assets.assets.answers_of_day import address_needs, enrichment_days_due, write_enrichment
 from cowrie_assets.lookup import answers as kept_answers
 from cowrie_assets.lookup.asking import Asking, ask
-from cowrie_assets.lookup.gate import EgressGate
+from cowrie_assets.lookup.gate import OWN, EgressGate
 from cowrie_assets.lookup.limiter import Call
 from cowrie_assets.lookup.services import SERVICES
 from cowrie_assets.sandbox.server import Sandbox
@@ -502,3 +502,12 @@ def test_answers_of_spur_may_know_more_than_the_table(connection: Connection) ->
     write_enrichment(connection, "spur", DAY)
     row = rows(connection, "spur")[SOURCE]
     assert (row["is_vpn"], row["risks"], "balance" in row) == (True, ["TUNNEL"], False)
+
+
+def test_an_address_that_was_taken_for_our_own_is_asked_about_once_it_is_not(connection: Connection) -> None:
+    """What the gate refused is no word of the service, and must not hold for as long as one."""
+    kept_answers.note_open(
+        connection, "dshield", [(SOURCE, "not_applicable", OWN), ("9.9.9.8", "not_applicable", "bad")]
+    )
+    unsuitable = kept_answers.unsuitable_keys(connection, SERVICES["dshield"], [SOURCE, "9.9.9.8"])
+    assert unsuitable == {"9.9.9.8"}
