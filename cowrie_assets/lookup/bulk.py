@@ -57,8 +57,9 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
         if not is_ours:
             return BatchResult(0, list(addresses), "quota", NO_TIME)
         # The gate once more: a batch lies in the run's storage between the plan and the question.
-        asked = sift(connection, asking, service, dict.fromkeys(addresses, datetime.now(UTC)), Tally())
-        known = len(addresses) - len(asked)
+        tally = Tally()
+        asked = sift(connection, asking, service, dict.fromkeys(addresses, datetime.now(UTC)), tally)
+        known = tally.hits["database"]
         if not asked:
             return BatchResult(known, [])
         if _is_hopeless(connection, service.name, asking.run_id):
@@ -82,7 +83,7 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
         answers.store_answers(connection, service, readings, call, milliseconds, asking.run_id)
         missing = [address for address in asked if address not in readings]
         reason = "the answer ended before it came to this address" if missing else ""
-        return BatchResult(len(addresses) - len(missing), missing, "unavailable", reason, again=bool(missing))
+        return BatchResult(known + len(readings), missing, "unavailable", reason, again=bool(missing))
 
 
 def leave_open(asking: Asking, service: Service, result: BatchResult) -> None:

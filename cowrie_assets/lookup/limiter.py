@@ -18,8 +18,6 @@ from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _LONGEST_BLOCK, _SHORTEST_BLOCK = 86400.0, 1.0
-# Wake-ups were up to 78 ms late on a busy machine; what is later than this gives its slot back.
-_LATEST = 0.25
 _QUOTA_PAD = 2.0  # seconds: the server counts from the arrival, which is later than the slot
 
 
@@ -165,8 +163,8 @@ class Limiter:
         self._connection.execute("DELETE FROM lookup_ledger WHERE call_id = %s", (call_id,))
 
     def _may_leave(self, call_id: int) -> bool:
-        """Looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes long after its
-        slot (the machine stood still) would leave beside those whose slots are now."""
+        """Looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes later after
+        its slot than the window is padded (the machine stood still) would leave beside those whose slots are now."""
         row = self._connection.execute(
             """
             SELECT extract(epoch FROM clock_timestamp() - c.sent_at)
@@ -176,7 +174,7 @@ class Limiter:
             """,
             (call_id,),
         ).fetchone()
-        return row is not None and float(row[0]) <= _LATEST
+        return row is not None and float(row[0]) <= self._service.pad
 
     def _blocked_seconds(self) -> float:
         row = self._connection.execute(

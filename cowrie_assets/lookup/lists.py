@@ -160,9 +160,8 @@ def _add_edition(
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('list'), hashtext(%s))", (service.name,))
         row = connection.execute("SELECT clock_timestamp()").fetchone()
         moment: datetime = row[0] if row is not None else datetime.now(UTC)
-        if _newest(connection, service.name)[0]:
-            rows = None
-        if rows is not None:
+        brought_by_another = _newest(connection, service.name)[0]
+        if rows is not None and not brought_by_another:
             _write_entries(connection, service.name, rows, moment)
         connection.execute(
             """
@@ -178,10 +177,12 @@ def _add_edition(
                 %(rows)s,
                 %(etag)s,
                 %(modified)s
+            WHERE NOT %(brought)s
             """,
             {
                 "list": service.name,
                 "now": moment,
+                "brought": brought_by_another,
                 "lives": service.ttl_found,
                 "sha256": None if rows is None else sha256(response.body).hexdigest(),
                 "rows": row_count,

@@ -52,9 +52,14 @@ class Service:
     switched_off: str | None = None
 
     @property
+    def pad(self) -> float:
+        """Seconds by which windows are longer than they need be: on a busy machine wake-ups were up to 78 ms late."""
+        return 0.1 if self.window <= 2 else 0.25
+
+    @property
     def spacing(self) -> float:
-        """Seconds between two requests. Windows are padded: on a busy machine wake-ups were up to 78 ms late."""
-        return (self.window + (0.1 if self.window <= 2 else 0.25)) / self.requests
+        """Seconds between two requests."""
+        return (self.window + self.pad) / self.requests
 
     @property
     def sustained(self) -> float:

@@ -198,6 +198,18 @@ def test_a_batch_goes_through_the_gate_itself(world: World, service: Service, ch
     assert left == (set() if change == "offline" else set(batch[1:]))
 
 
+@pytest.mark.parametrize("change", ["offline", "an own address"])
+def test_what_the_gate_holds_back_is_not_called_answered(world: World, service: Service, change: str) -> None:
+    """The counters counted what was not empty, not what was asked: the op's metadata says `answered`."""
+    batch = addresses(3)
+    if change == "offline":
+        service = replace(service, switched_off="offline: COWRIE_OFFLINE is set")
+    else:
+        world.gate = EgressGate(batch[:1])
+    result = ask_batch(world.asking(), service, batch)
+    assert result.answered == len(world.stored("cymru")) == (0 if change == "offline" else 2)
+
+
 # --- faults --------------------------------------------------------------------------------------------------------
 
 # Each with the number of 40 addresses that the first connection leaves without an answer.

@@ -311,6 +311,38 @@ limiter.charge("8.8.4.4", 1, 60.0, threading.Event())
     assert Counter(key for _, key, *_ in ledger(connection)) == {"8.8.8.8": 2, "8.8.4.4": 1}
 
 
+class Oversleeping(threading.Event):
+    """The first wait takes too long: a machine that swaps, is suspended or is moved."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        time.sleep((timeout or 0.0) + self.seconds)
+        self.seconds = 0.0
+        return self.is_set()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 0.2])
+def test_who_wakes_later_than_the_window_is_padded_waits_for_another_slot(
+    connection: Connection, seconds: float
+) -> None:
+    """His slot is over, and the present belongs to the others: ten that are on time and he are eleven in a second."""
+    known = at_rate(10, 1.0)
+    limiter, stop = Limiter(connection, known, None), Oversleeping(seconds)
+    charge(limiter)
+    call = charge(limiter, stop=stop)
+    assert stop.seconds == 0.0, "there was a slot to wait for"
+    row = connection.execute(
+        "SELECT extract(epoch FROM clock_timestamp() - sent_at)::float FROM lookup_ledger WHERE call_id = %s",
+        (call.call_id,),
+    ).fetchone()
+    assert row is not None
+    assert row[0] < known.spacing * known.requests - known.window + 0.02
+    assert len(ledger(connection)) == 2, "what was not used is taken back"
+
+
 def test_a_new_rate_holds_from_the_next_slot_on(connection: Connection) -> None:
     charge(Limiter(connection, at_rate(1, 60.0), None))
     faster = Limiter(connection, at_rate(1, 0.5), None)

@@ -438,6 +438,29 @@ def test_two_runs_at_once_open_each_entry_once(tor: Listing, publisher: tuple[Pu
     assert len(tor.now_listed()) == 2000
 
 
+def test_who_waited_for_another_run_does_not_claim_to_have_brought_his_edition(
+    tor: Listing, publisher: tuple[Publisher, str]
+) -> None:
+    """Else the publisher says "not modified" of a list that is not here, until there is a newer one."""
+    known, _ = publisher
+    threads = [threading.Thread(target=tor.refresh) for _ in range(2)]
+    waiting = (
+        "SELECT count(*)::int FROM pg_locks WHERE NOT granted AND locktype IN ('relation', 'advisory') "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with tor.connection.transaction():
+        tor.connection.execute("LOCK TABLE tor_exits IN SHARE MODE")
+        for number, thread in enumerate(threads, 1):
+            known.body = page("1.1.1.1", f"2.2.2.{number}")  # it changes between the two requests
+            thread.start()
+            while tor.connection.execute(waiting).fetchone() != (number,):
+                threading.Event().wait(0.01)
+    for thread in threads:
+        thread.join()
+    tor.again()
+    assert tor.now_listed() == ["1.1.1.1", "2.2.2.2"]
+
+
 # --- what being listed makes of an attack --------------------------------------------------------------------------
 
 DAY = date(2025, 9, 10)
