@@ -52,6 +52,12 @@ from cowrie_assets_tests.rows import all_digests
 
 
 @pytest.fixture(scope="module")
+def server(embedded_server: Server) -> Server:
+    """One server is enough here: what takes long does not rest on its version."""
+    return embedded_server
+
+
+@pytest.fixture(scope="module")
 def url(server: Server) -> str:
     return fast_database(server)
 

@@ -50,6 +50,12 @@ LISTED = ("list_editions", *LISTS)
 
 
 @pytest.fixture(scope="module")
+def server(embedded_server: Server) -> Server:
+    """One server is enough here: what takes long does not rest on its version."""
+    return embedded_server
+
+
+@pytest.fixture(scope="module")
 def url(server: Server) -> str:
     return fast_database(server)
 
