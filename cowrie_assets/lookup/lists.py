@@ -136,7 +136,8 @@ def _keep(
     least = max(source.minimum_rows, ceil(_LEAST_SHARE * last_rows))
     if len(rows) < least:
         raise Refused(f"it has {len(rows):,} rows, at least {least:,} were expected", response.status)
-    _add_edition(connection, service, call, response, rows, len(rows), begun)
+    if not _add_edition(connection, service, call, response, rows, len(rows), begun):
+        return Refreshed("still current", len(rows))
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / f"{service.name}{Path(source.url).suffix or '.txt'}"
     new = copy.with_name(f".{copy.name}.new")
@@ -153,14 +154,17 @@ def _add_edition(
     rows: list[str] | None,
     row_count: int,
     begun: float,
-) -> None:
-    """Note that the list was seen, and open and close its entries; `rows` is None where it did not change."""
+) -> bool:
+    """Note that the list was seen, and open and close its entries; `rows` is None where it did not change. False if
+    another run has brought an edition meanwhile."""
     with connection.transaction():
         # One run at a time; who waited meanwhile has nothing to add.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('list'), hashtext(%s))", (service.name,))
         row = connection.execute("SELECT clock_timestamp()").fetchone()
         moment: datetime = row[0] if row is not None else datetime.now(UTC)
-        brought_by_another = _newest(connection, service.name)[0]
+        brought_by_another, _, etag, modified = _newest(connection, service.name)
+        if rows is not None:
+            etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
         if rows is not None and not brought_by_another:
             _write_entries(connection, service.name, rows, moment)
         connection.execute(
@@ -186,8 +190,8 @@ def _add_edition(
                 "lives": service.ttl_found,
                 "sha256": None if rows is None else sha256(response.body).hexdigest(),
                 "rows": row_count,
-                "etag": response.headers.get("etag"),
-                "modified": response.headers.get("last-modified"),
+                "etag": etag,
+                "modified": modified,
             },
         )
         connection.execute("DELETE FROM open_questions WHERE service = %s AND key = %s", (service.name, _KEY))
@@ -195,6 +199,7 @@ def _add_edition(
             "UPDATE lookup_ledger SET outcome = 'found', http_status = %s, latency_ms = %s WHERE call_id = %s",
             (response.status, round(1000 * (time.monotonic() - begun)), call.call_id),
         )
+    return not brought_by_another
 
 
 def _write_entries(connection: Connection, name: str, rows: list[str], moment: datetime) -> None:

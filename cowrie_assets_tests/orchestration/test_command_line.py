@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import socket
 import subprocess
@@ -23,9 +24,9 @@ class Command:
     """Runs `cowrie-assets` in a process of its own, with only the environment that is given."""
 
     def __init__(self, home: Path, url: str) -> None:
-        # PATH and HOME are all that a fresh login has; the warehouse is the test's own.
+        # PATH and HOME are all that a fresh login has; the warehouse is the test's own, and nobody is asked.
         keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self.environment = keep | {"COWRIE_HOME": str(home), "COWRIE_DATABASE_URL": url}
+        self.environment = keep | {"COWRIE_HOME": str(home), "COWRIE_DATABASE_URL": url, "COWRIE_OFFLINE": "1"}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "cowrie_assets", *arguments]
@@ -42,7 +43,7 @@ def command(tmp_path: Path, embedded_server: Server) -> Command:
 def test_help_names_every_command(command: Command) -> None:
     told = command("--help")
     assert told.returncode == 0
-    for name in ("demo", "run", "up", "stop", "psql", "session", "doctor"):
+    for name in ("demo", "run", "up", "stop", "psql", "session", "doctor", "coverage", "sandbox"):
         assert name in told.stdout
         assert command(name, "--help").returncode == 0
 
@@ -55,7 +56,12 @@ def test_run_session_and_psql(command: Command, tmp_path: Path) -> None:
     )
     told = command("run", "--logs", str(tmp_path / "logs"))
     assert told.returncode == 0, told.stderr
-    for said in ("3 records, 3 events", "Sessions: 2 of 1 addresses", "No geo database", "infrastructure_report.html"):
+    for said in (
+        "3 records, 3 events",
+        "Sessions: 2 of 1 addresses",
+        "A geo file is missing",
+        "infrastructure_report.html",
+    ):
         assert said in " ".join(told.stdout.split()), said
     assert "rows with fewer than 1 sessions" in " ".join(told.stdout.split())
     shown = command("session", "aa11")
@@ -183,3 +189,27 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
     while not true():
         assert time.monotonic() < end, "it did not come to that in time"
         time.sleep(0.2)
+
+
+def test_coverage_says_what_is_open_and_fails_only_if_it_is_required(command: Command, tmp_path: Path) -> None:
+    write_log(tmp_path / "logs" / "cowrie.json", [event("aa11"), event("bb22", 3)])
+    # Nobody listens at that port: DShield is configured, and does not answer.
+    reachable = {"COWRIE_OFFLINE": "", "DSHIELD_EMAIL": "me@example.org", "COWRIE_DSHIELD_URL": "http://127.0.0.1:9"}
+    elsewhere = {"COWRIE_CYMRU_ADDRESS": "127.0.0.1:9", "COWRIE_FEEDS_URL": "http://127.0.0.1:9"}
+    assert command("run", "--logs", str(tmp_path / "logs"), **reachable, **elsewhere).returncode == 0
+    told = command("coverage", **reachable)
+    assert told.returncode == 0
+    assert "below the gate" in " ".join(told.stdout.split())
+    assert "connection refused" in told.stdout
+    assert command("coverage", "--require-coverage", **reachable).returncode == 3
+    assert command("coverage", "--since", "soon").returncode == 2
+    assert "No session in the window" in command("coverage", "--since", "2030-01-01").stdout
+    rows = json.loads(command("coverage", "--json").stdout)
+    overall = {row["service"]: row["gate"] for row in rows if row["day"] is None}
+    assert overall == {
+        "dshield": "below the gate",
+        "urlhaus": "not configured",
+        "spur": "not configured",
+        "cymru": "below the gate",
+        "greynoise": "sample",
+    }
