@@ -734,7 +734,7 @@ def test_a_markdown_table_shows_hostile_names_as_text(filled: Connection) -> Non
         "| 64500 | &#60;img src=x&#62;&#124;&#42;&#42;b&#42;&#42;&#92;x0a&#91;a&#93;&#40;b&#41; | BR | 13 | 2 | "
         "2025-09-10 09:00 | 2025-09-12 04:05 | 0.08 | 2 | 1 | – | – | Other | 40.63 |"
     )
-    assert second.startswith("| 24,940 | Hetzner Online GmbH | DE | 11 |")
+    assert second.startswith("| 24940 | Hetzner Online GmbH | DE | 11 |")
     assert empty == ""
     assert basis == (
         "n = 42 sessions, 39 with a public source; coverage 82.1%, gate passed; "
