@@ -121,21 +121,25 @@ class _Runner:
             self.run(automation.DAILY_JOB, assets, tags=automation.range_tags(first, last))
 
     def enrich(self) -> None:
-        """Ask each service about all days that can gain by it, newest first. Who comes later gets what time is left, so
-        that no service goes without because another is slow."""
-        configured = configured_services(self._settings)
+        """Ask the services about all days that can gain by it, the newest stretch first. In each stretch they share the
+        time that is left, so that no service goes without because another is slow."""
+        configured = {
+            name: service.not_configured is None for name, service in configured_services(self._settings).items()
+        }
         ends_at = time.monotonic() + max_time(self._settings)
-        # Those that nobody can ask come first: they take no time.
-        order = sorted(SERVICES, key=lambda service: configured[service].not_configured is None)
-        for position, service in enumerate(order):
-            shares = len(order) - position
-            service_ends_at = time.monotonic() + max(0.0, ends_at - time.monotonic()) / shares
-            with self._outcome.database.connect() as connection:
-                due = enrichment_days_due(connection, service, can_ask=configured[service].not_configured is None)
-            for first, last in reversed(ranges(partition_days(due, self._settings.start_date))):
-                asset = table_of(service)
-                config = {asset: {"config": {"max_time": max(0.0, service_ends_at - time.monotonic())}}}
-                self.run(automation.DAILY_JOB, (asset,), config, automation.range_tags(first, last))
+        with self._outcome.database.connect() as connection:
+            due = {
+                name: partition_days(
+                    enrichment_days_due(connection, name, can_ask=configured[name]), self._settings.start_date
+                )
+                for name in SERVICES
+            }
+        for first, last in reversed(ranges(set().union(*due.values()))):
+            services = [name for name in SERVICES if any(first <= day <= last for day in due[name])]
+            asked = sum(configured[name] for name in services)
+            share = max(0.0, ends_at - time.monotonic()) / max(1, asked)
+            config = {table_of(name): {"config": {"max_time": share}} for name in services}
+            self.run(automation.DAILY_JOB, list(config), config, automation.range_tags(first, last))
 
     def run(
         self,

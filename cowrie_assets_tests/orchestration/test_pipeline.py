@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from cowrie_assets.cli.launch import Outcome
+from cowrie_assets.lookup.services import SERVICES
 from cowrie_assets.sandbox.server import Sandbox
 from cowrie_assets.sandbox.traffic import SampleTruth
 from cowrie_assets.settings import Settings
@@ -80,7 +81,7 @@ def test_every_promised_column_has_a_value_somewhere_on_the_sample(
 ) -> None:
     """`snapshot_ip_type` read a key that nobody wrote once: 0 % for ever, and nobody noticed."""
     config = tmp_path / "sensors.toml"
-    config.write_text("".join(f'[services.{name}]\nrate = "1500/s"\n' for name in ("dshield", "urlhaus", "spur")))
+    config.write_text("".join(f'[services.{name}]\nrate = "1500/s"\n' for name in SERVICES))
     with Sandbox() as services:
         services.faults({"dshield": [{"kind": "429", "retry_after": "1"}]})
         outcome = run_live(
