@@ -121,7 +121,8 @@ def note_failure(connection: Connection, call: Call, failure: NoAnswer, latency_
 
 
 def note_open(connection: Connection, service: str, questions: Iterable[tuple[str, str, str]]) -> None:
-    """Note why keys have no answer: (key, outcome, reason) each. What another run has answered by now stays settled."""
+    """Note why keys have no answer: (key, outcome, reason) each. What another run has answered by now stays settled; what
+    is no news keeps its row, but for a service's own word that it takes no such key: that holds from now on again."""
     rows = list(questions)
     if not rows:
         return
@@ -138,9 +139,11 @@ def note_open(connection: Connection, service: str, questions: Iterable[tuple[st
         ORDER BY key
         ON CONFLICT (service, key) DO UPDATE
         SET outcome = excluded.outcome, reason = excluded.reason, noted_at = excluded.noted_at
-        WHERE (known.outcome, known.reason) IS DISTINCT FROM (excluded.outcome, excluded.reason)
+        WHERE
+            (known.outcome, known.reason) IS DISTINCT FROM (excluded.outcome, excluded.reason)
+            OR excluded.outcome = 'not_applicable' AND excluded.reason <> ALL(%s::text[])
         """,
-        (service, keys, outcomes, [storable(reason) for reason in reasons], service),
+        (service, keys, outcomes, [storable(reason) for reason in reasons], service, list(gate.REASONS)),
     )
 
 

@@ -511,3 +511,12 @@ def test_an_address_that_was_taken_for_our_own_is_asked_about_once_it_is_not(con
     )
     unsuitable = kept_answers.unsuitable_keys(connection, SERVICES["dshield"], [SOURCE, "9.9.9.8"])
     assert unsuitable == {"9.9.9.8"}
+
+
+def test_a_service_that_calls_an_address_unsuitable_again_is_believed_anew(connection: Connection) -> None:
+    """Said for the same reason, it kept the time of the first word, and was asked by every run from then on."""
+    for _ in range(2):
+        kept_answers.note_open(connection, "dshield", [(SOURCE, "not_applicable", "does not take this address")])
+        assert kept_answers.unsuitable_keys(connection, SERVICES["dshield"], [SOURCE]) == {SOURCE}
+        connection.execute("UPDATE open_questions SET noted_at = noted_at - interval '2 days'")
+        assert kept_answers.unsuitable_keys(connection, SERVICES["dshield"], [SOURCE]) == set()
