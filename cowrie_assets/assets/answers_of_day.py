@@ -11,24 +11,11 @@ from datetime import UTC, date, datetime, time
 
 from psycopg import sql
 
+from cowrie_assets.assets.observation import telling_addresses
 from cowrie_assets.assets.reconstruction import daily_build, days_due
 from cowrie_assets.lookup.gate import OWN
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
-
-# Telling addresses first: those that got in and left something, then those that typed, then by sessions.
-_NEEDS = """
-    SELECT host(source_ip), max(day)
-    FROM sessions
-    WHERE day = ANY(%s) AND source_ip IS NOT NULL
-    GROUP BY source_ip
-    ORDER BY
-        bool_or(file_downloads + file_uploads + ssh_key_injections > 0) DESC,
-        bool_or(login_successes > 0) DESC,
-        bool_or(command_count > 0) DESC,
-        count(*) DESC,
-        source_ip
-"""
 
 
 def table_of(service: str) -> str:
@@ -38,8 +25,8 @@ def table_of(service: str) -> str:
 def address_needs(connection: Connection, days: Collection[date]) -> dict[str, datetime]:
     """The source addresses of the days, most telling first, each with the moment at which an answer must be good: the
     beginning of the last of its days."""
-    rows = connection.execute(_NEEDS, (list(days),))
-    return {address: datetime.combine(day, time(), UTC) for address, day in rows}
+    sources = telling_addresses(connection, days)
+    return {address: datetime.combine(day, time(), UTC) for address, day in sources.items()}
 
 
 def write_enrichment(connection: Connection, service: str, day: date) -> dict[str, int]:

@@ -6,8 +6,9 @@ rows. Not here: Dagster (`inventory`), how a record reads (`cowrie_assets.upstre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import date
 
 import orjson
 
@@ -67,13 +68,14 @@ def write_asn_inventory(connection: Connection) -> int:
     return _count(connection, "SELECT count(*) FROM asn_inventory")
 
 
-def telling_addresses(connection: Connection) -> list[str]:
-    """Every source address, those that did most first: got in and left something, got in, typed, came often."""
+def telling_addresses(connection: Connection, days: Collection[date] | None = None) -> dict[str, date]:
+    """The source addresses (of these days), each with the last of its days; those that did most first: got in and left
+    something, got in, typed, came often."""
     rows = connection.execute(
         """
-        SELECT host(source_ip)
+        SELECT host(source_ip), max(day)
         FROM sessions
-        WHERE source_ip IS NOT NULL
+        WHERE source_ip IS NOT NULL AND (%(days)s::date[] IS NULL OR day = ANY(%(days)s))
         GROUP BY source_ip
         ORDER BY
             bool_or(file_downloads + file_uploads + ssh_key_injections > 0) DESC,
@@ -81,9 +83,10 @@ def telling_addresses(connection: Connection) -> list[str]:
             bool_or(command_count > 0) DESC,
             count(*) DESC,
             source_ip
-        """
+        """,
+        {"days": None if days is None else list(days)},
     )
-    return [address for (address,) in rows]
+    return dict(rows.fetchall())
 
 
 def observe_cymru_answers(connection: Connection) -> int:

@@ -6,16 +6,17 @@ Lives here: every statement that writes `service_answers`, `open_questions`, `lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from cowrie_assets.lookup import gate
-from cowrie_assets.lookup.limiter import Call
+from cowrie_assets.lookup.limiter import Call, Limiter
 from cowrie_assets.lookup.services import Service
-from cowrie_assets.upstreams.contract import NoAnswer, Reading, Unsuitable
+from cowrie_assets.upstreams.contract import Limited, NoAnswer, Reading, Unsuitable
 from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection
 
@@ -56,7 +57,6 @@ def store_answers(
     service: Service,
     readings: Mapping[str, Reading],
     call: Call,
-    latency_ms: int,
     run_id: str | None,
     status: int | None = None,
 ) -> None:
@@ -105,24 +105,44 @@ def store_answers(
             "run_id": run_id,
             "outcome": "found" if "found" in outcomes else "not_found",
             "status": status,
-            "latency": latency_ms,
+            "latency": call.latency_ms,
             "call_id": call.call_id,
         },
     )
 
 
-def note_failure(connection: Connection, call: Call, failure: NoAnswer, latency_ms: int) -> None:
-    """Close the ledger row of a request that brought no answer."""
+def note_seen(connection: Connection, service: str, key: str, call: Call, status: int) -> None:
+    """Close the ledger row of a request whose answer is kept elsewhere, and its question."""
+    connection.execute("DELETE FROM open_questions WHERE service = %s AND key = %s", (service, key))
+    connection.execute(
+        "UPDATE lookup_ledger SET outcome = 'found', http_status = %s, latency_ms = %s WHERE call_id = %s",
+        (status, call.latency_ms, call.call_id),
+    )
+
+
+@contextmanager
+def told(connection: Connection, limiter: Limiter, call: Call) -> Iterator[None]:
+    """Send and read within: a failure closes the call's ledger row, and one that asks for silence gets it."""
+    try:
+        yield
+    except NoAnswer as failure:
+        _note_failure(connection, call, failure)
+        if isinstance(failure, Limited):
+            limiter.block(failure.retry_after, failure.reason)
+        raise
+
+
+def _note_failure(connection: Connection, call: Call, failure: NoAnswer) -> None:
     outcome = "not_applicable" if isinstance(failure, Unsuitable) else "unavailable"
     connection.execute(
         "UPDATE lookup_ledger SET outcome = %s, http_status = %s, latency_ms = %s, reason = %s WHERE call_id = %s",
-        (outcome, failure.status, latency_ms, storable(failure.reason), call.call_id),
+        (outcome, failure.status, call.latency_ms, storable(failure.reason), call.call_id),
     )
 
 
 def note_open(connection: Connection, service: str, questions: Iterable[tuple[str, str, str]]) -> None:
-    """Note why keys have no answer: (key, outcome, reason) each. What another run has answered by now stays settled; what
-    is no news keeps its row, but for a service's own word that it takes no such key: that holds from now on again."""
+    """Note why keys have no answer: (key, outcome, reason) each. What another run has answered by now stays settled;
+    what is no news keeps its row, but for a service's own word that it takes no such key: that holds anew."""
     rows = list(questions)
     if not rows:
         return

@@ -20,14 +20,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import psycopg
 import stamina
 
-from cowrie_assets.lookup import answers
+from cowrie_assets.lookup import answers, locks
 from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.limiter import Limiter, NotNow
 from cowrie_assets.lookup.services import Service, client
-from cowrie_assets.upstreams.contract import AddressService, Limited, NoAnswer, Reading, Refused, Transient, Unsuitable
+from cowrie_assets.upstreams.contract import AddressService, Limited, NoAnswer, Refused, Transient, Unsuitable
 from cowrie_assets.upstreams.http import Sender
 from cowrie_assets.warehouse.event_chunks import Connection
 
@@ -125,7 +124,7 @@ class _Flight:
         for key in keys:
             self._keys.put((key, False))
         self._tally = tally
-        self._open: dict[str, tuple[str, str]] = dict.fromkeys(keys, ("unavailable", "the run ended before it"))
+        self._open: dict[str, tuple[str, str] | None] = dict.fromkeys(keys)  # None: nobody has come to it
         self._lock = threading.Lock()
         # Closed: no new key is begun. Stopped: nor does a worker go on that waits for its turn.
         self._closed = threading.Event()
@@ -147,13 +146,10 @@ class _Flight:
 
     def unanswered(self) -> list[tuple[str, str, str]]:
         """The keys without an answer, each with outcome and reason; the tally knows them, too."""
-        rest = self._rest
-        told = []
-        for key, (outcome, reason) in self._open.items():
-            known = rest if rest is not None and reason == "the run ended before it" else (outcome, reason)
-            told.append((key, *known))
-            self._tally.outcomes[known[0]] += 1
-            self._tally.reasons[known[1]] += 1
+        rest = self._rest or ("unavailable", "the run ended before it")
+        told = [(key, *(known or rest)) for key, known in self._open.items()]
+        self._tally.outcomes.update(outcome for _, outcome, _ in told)
+        self._tally.reasons.update(reason for *_, reason in told)
         return told
 
     def _work(self) -> None:
@@ -167,28 +163,13 @@ class _Flight:
                 if time.monotonic() >= self._ends_at:
                     self._end("quota", NO_TIME)
                     return
-                if not self._lock_key(connection, key, patiently=patiently):
+                if not locks.take(connection, self._service.name, key, patiently=patiently):
                     self._keys.put((key, True))  # another process is asking: look again when ours are done
                     continue
                 try:
                     self._answer(connection, sender, limiter, key)
                 finally:
-                    connection.execute(
-                        "SELECT pg_advisory_unlock(hashtext(%s), hashtext(%s))", (self._service.name, key)
-                    )
-
-    def _lock_key(self, connection: Connection, key: str, *, patiently: bool) -> bool:
-        names = (self._service.name, key)
-        if not patiently:
-            row = connection.execute("SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))", names).fetchone()
-            return bool(row and row[0])
-        try:
-            with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '1s'")
-                connection.execute("SELECT pg_advisory_lock(hashtext(%s), hashtext(%s))", names)
-        except psycopg.errors.LockNotAvailable:
-            return False
-        return True
+                    locks.give_back(connection, self._service.name, key)
 
     def _answer(self, connection: Connection, sender: Sender, limiter: Limiter, key: str) -> None:
         if answers.answered_keys(connection, self._service.name, {key: self._needs[key]}):
@@ -221,21 +202,12 @@ class _Flight:
     def _ask_once(self, connection: Connection, sender: Sender, limiter: Limiter, key: str) -> None:
         request = self._client.request(key)
         call = limiter.charge(key, 1, self._ends_at - time.monotonic(), self._stopped)
-        begun = time.monotonic()
         with self._lock:
             self._tally.requests += 1
-        try:
+        with answers.told(connection, limiter, call):
             response = sender.send(request)
-            reading: Reading = self._client.read(key, response)
-        except NoAnswer as failure:
-            answers.note_failure(connection, call, failure, _milliseconds(begun))
-            if isinstance(failure, Limited):
-                limiter.block(failure.retry_after, failure.reason)
-            raise
-        readings = {key: reading}
-        answers.store_answers(
-            connection, self._service, readings, call, _milliseconds(begun), self._asking.run_id, response.status
-        )
+            reading = self._client.read(key, response)
+        answers.store_answers(connection, self._service, {key: reading}, call, self._asking.run_id, response.status)
         with self._lock:
             self._tally.outcomes[reading.outcome] += 1
 
@@ -270,7 +242,3 @@ class _Flight:
         minutes = waiting * self._service.spacing / 60
         note = f"{minutes:.0f} min left at the permitted rate" if minutes >= 1 else ""
         self._asking.report(self._total - waiting, self._total, note)
-
-
-def _milliseconds(begun: float) -> int:
-    return round(1000 * (time.monotonic() - begun))

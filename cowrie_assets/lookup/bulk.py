@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psycopg
-
-from cowrie_assets.lookup import answers
+from cowrie_assets.lookup import answers, locks
 from cowrie_assets.lookup.asking import NO_TIME, Asking, Tally, sift
 from cowrie_assets.lookup.limiter import Limiter, NotNow
 from cowrie_assets.lookup.services import Service
@@ -70,17 +68,15 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
             call = limiter.charge(asked[0], len(asked), ends_at - time.monotonic(), stop)
         except NotNow as not_now:
             return BatchResult(known, asked, not_now.outcome, not_now.reason)
-        begun = time.monotonic()
         host, _, port = service.address.rpartition(":")
         try:
-            readings = cymru.parse(cymru.converse(host.strip("[]"), int(port), asked), asked)
-            if not readings:
-                raise Transient("no row about any of the addresses")
+            with answers.told(connection, limiter, call):
+                readings = cymru.parse(cymru.converse(host.strip("[]"), int(port), asked), asked)
+                if not readings:
+                    raise Transient("no row about any of the addresses")
         except NoAnswer as failure:
-            answers.note_failure(connection, call, failure, round(1000 * (time.monotonic() - begun)))
             return BatchResult(known, asked, "unavailable", failure.reason, again=True)
-        milliseconds = round(1000 * (time.monotonic() - begun))
-        answers.store_answers(connection, service, readings, call, milliseconds, asking.run_id)
+        answers.store_answers(connection, service, readings, call, asking.run_id)
         missing = [address for address in asked if address not in readings]
         reason = "the answer ended before it came to this address" if missing else ""
         return BatchResult(known + len(readings), missing, "unavailable", reason, again=bool(missing))
@@ -96,23 +92,14 @@ def leave_open(asking: Asking, service: Service, result: BatchResult) -> None:
 @contextmanager
 def _only_connection(connection: Connection, service: str, ends_at: float) -> Iterator[bool]:
     """Be the only one among all processes to talk to the service; False if that is not to be had in time."""
-    while True:
-        try:
-            with connection.transaction():
-                # In steps, so that Ctrl-C is heard in between.
-                connection.execute("SET LOCAL lock_timeout = '1s'")
-                connection.execute("SELECT pg_advisory_lock(hashtext(%s), 0)", (service,))
-            break
-        except psycopg.errors.LockNotAvailable:
-            if time.monotonic() < ends_at:
-                continue
+    while not locks.take(connection, service, patiently=True):
+        if time.monotonic() >= ends_at:
             yield False
             return
     try:
         yield True
     finally:
-        if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock(hashtext(%s), 0)", (service,))
+        locks.give_back(connection, service)
 
 
 def _is_hopeless(connection: Connection, service: str, run_id: str | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cowrie_assets.lookup.services import Service
 from cowrie_assets.warehouse.copy_text import storable
@@ -35,6 +35,12 @@ class Call:
     """A request that may leave now; its ledger row is written already, without an outcome."""
 
     call_id: int
+    left_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def latency_ms(self) -> int:
+        """How long it has been away."""
+        return round(1000 * (time.monotonic() - self.left_at))
 
 
 class Limiter:

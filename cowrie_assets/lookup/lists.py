@@ -10,7 +10,6 @@ once.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from cowrie_assets.lookup.asking import Asking
 from cowrie_assets.lookup.limiter import Call, Limiter, NotNow
 from cowrie_assets.lookup.services import Service, secret
 from cowrie_assets.upstreams import lists, values
-from cowrie_assets.upstreams.contract import Limited, NoAnswer, Refused, Request, Response, Transient
+from cowrie_assets.upstreams.contract import NoAnswer, Refused, Request, Response, Transient
 from cowrie_assets.upstreams.http import Sender
 from cowrie_assets.warehouse.copy_text import field
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -102,15 +101,8 @@ def _fetch(
     for attempt in stamina.retry_context(on=Transient, attempts=_TRIES, timeout=None, wait_initial=0.5):
         with attempt:
             call = limiter.charge(_KEY, 1, 60, threading.Event())
-            begun = time.monotonic()
-            try:
-                response = sender.send(request)
-                return _keep(connection, service, call, response, last_rows, folder, begun)
-            except NoAnswer as failure:
-                answers.note_failure(connection, call, failure, round(1000 * (time.monotonic() - begun)))
-                if isinstance(failure, Limited):
-                    limiter.block(failure.retry_after, failure.reason)
-                raise
+            with answers.told(connection, limiter, call):
+                return _keep(connection, service, call, sender.send(request), last_rows, folder)
     raise AssertionError("a retry context ends by returning or raising")
 
 
@@ -121,10 +113,9 @@ def _keep(
     response: Response,
     last_rows: int,
     folder: Path,
-    begun: float,
 ) -> Refreshed:
     if response.status == 304 and last_rows:
-        _add_edition(connection, service, call, response, None, last_rows, begun)
+        _add_edition(connection, service, call, response, None, last_rows)
         return Refreshed("unchanged", last_rows)
     values.check_status(response, answers=(200,), cure="look at COWRIE_FEEDS_URL")
     kind = _KINDS[service.name]
@@ -136,7 +127,7 @@ def _keep(
     least = max(source.minimum_rows, ceil(_LEAST_SHARE * last_rows))
     if len(rows) < least:
         raise Refused(f"it has {len(rows):,} rows, at least {least:,} were expected", response.status)
-    if not _add_edition(connection, service, call, response, rows, len(rows), begun):
+    if not _add_edition(connection, service, call, response, rows, len(rows)):
         return Refreshed("still current", len(rows))
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / f"{service.name}{Path(source.url).suffix or '.txt'}"
@@ -153,7 +144,6 @@ def _add_edition(
     response: Response,
     rows: list[str] | None,
     row_count: int,
-    begun: float,
 ) -> bool:
     """Note that the list was seen, and open and close its entries; `rows` is None where it did not change. False if
     another run has brought an edition meanwhile."""
@@ -194,11 +184,7 @@ def _add_edition(
                 "modified": modified,
             },
         )
-        connection.execute("DELETE FROM open_questions WHERE service = %s AND key = %s", (service.name, _KEY))
-        connection.execute(
-            "UPDATE lookup_ledger SET outcome = 'found', http_status = %s, latency_ms = %s WHERE call_id = %s",
-            (response.status, round(1000 * (time.monotonic() - begun)), call.call_id),
-        )
+        answers.note_seen(connection, service.name, _KEY, call, response.status)
     return not brought_by_another
 
 

@@ -370,7 +370,7 @@ def blacklisted(connection: Connection) -> None:
     )
     reading = URLhaus("http://127.0.0.1", "key").read(host, Response(200, body))
     attack(connection, "blacklisted", host, begin=at(12))
-    kept_answers.store_answers(connection, SERVICES["urlhaus"], {host: reading}, Call(0), 1, None)
+    kept_answers.store_answers(connection, SERVICES["urlhaus"], {host: reading}, Call(0), None)
     write_enrichment(connection, "urlhaus", DAY)
     assert rows(connection, "urlhaus")[host]["blacklists"] == ["spamhaus_dbl", "surbl"]
 

@@ -25,27 +25,14 @@ from cowrie_assets.sandbox.server import Sandbox
 from cowrie_assets.sandbox.traffic import SampleTruth
 from cowrie_assets.warehouse.database import Database
 from cowrie_assets_tests.conftest import Server
+from cowrie_assets_tests.integration.test_coverage import DSHIELD_PCT, MISSING
 from cowrie_assets_tests.loglines import event, stamp, write_log
 from cowrie_assets_tests.pipelines import run_live
 
 ADDRESS_SERVICES = ("dshield", "urlhaus", "spur")
 RAISED = "".join(f'[services.{name}]\nrate = "1500/s"\n' for name in (*ADDRESS_SERVICES, "greynoise", "cymru"))
 
-# The SQL blocks of the documents that describe the old system, as they stand there.
-MISSING_SESSIONS = """
-SELECT COUNT(*) FROM session_summaries
-WHERE first_event_at >= '2024-11-01'
-  AND (enrichment->'dshield' IS NULL
-       OR enrichment->'spur' IS NULL);
-"""
-DSHIELD_COVERAGE = """
-SELECT
-    COUNT(*) as total_sessions,
-    COUNT(CASE WHEN enrichment->'dshield'->>'country' IS NOT NULL THEN 1 END) as has_dshield,
-    ROUND(100.0 * COUNT(CASE WHEN enrichment->'dshield'->>'country' IS NOT NULL THEN 1 END) / COUNT(*), 2) as dshield_pct
-FROM session_summaries
-WHERE first_event_at >= '2024-11-01';
-"""  # noqa: E501 - verbatim
+# Like `MISSING` and `DSHIELD_PCT` a block of the documents that describe the old system, as it stands there.
 RECENT_CYMRU_NAMES = """
 SELECT
     ip_address,
@@ -173,12 +160,12 @@ def test_the_old_systems_sql_runs_unchanged_and_tells_the_truth(demo: tuple[Demo
         """
     )
     missing = sum(not dshield or not spur for *_, dshield, spur in sessions)
-    assert command.sql(MISSING_SESSIONS) == [(missing,)]
+    assert command.sql(MISSING) == [(missing,)]
     # What is missing is what nobody may be asked about.
     assert missing == sum(address is None or not is_public(str(address)) for address, *_ in sessions)
     with_country = sum(country is not None for _, country, *_ in sessions)
     share = Decimal(100 * with_country) / len(sessions)
-    assert command.sql(DSHIELD_COVERAGE) == [(len(sessions), with_country, round(share, 2))]
+    assert command.sql(DSHIELD_PCT) == [(len(sessions), with_country, round(share, 2))]
     assert share > 80
     recent = command.sql(RECENT_CYMRU_NAMES)
     assert len(recent) == 10
