@@ -25,7 +25,7 @@ from cowrie_assets.checks.coverage import coverage_checks
 from cowrie_assets.checks.lists import list_checks
 from cowrie_assets.checks.queries import query_checks
 from cowrie_assets.checks.snapshots import snapshot_checks
-from cowrie_assets.lookup.services import configured_services, max_time
+from cowrie_assets.lookup.configured import configured_services, max_time
 from cowrie_assets.partitions import daily_partitions
 from cowrie_assets.resources import AnswerCache, CowrieLogs, GeoFiles, ServiceClient, Warehouse
 from cowrie_assets.settings import Settings
@@ -81,7 +81,11 @@ def _resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # typ
             # By name, never by value: an address holds a password, and the UI shows what a resource is made of.
             database_url=dg.EnvVar("COWRIE_DATABASE_URL") if settings.database_url else None,
         ),
-        "answer_cache": AnswerCache(own_addresses=list(settings.own_addresses), max_time=max_time(settings)),
+        "answer_cache": AnswerCache(
+            own_addresses=list(settings.own_addresses),
+            max_time=max_time(settings),
+            redis_url=dg.EnvVar("COWRIE_REDIS_URL") if settings.redis_url else None,
+        ),
         **{name: ServiceClient.of(service) for name, service in configured_services(settings).items()},
         "geo_files": GeoFiles(
             city=str(settings.geoip_city) if settings.geoip_city else None,

@@ -6,7 +6,7 @@ every step's process, so they hold no state that matters.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +16,9 @@ import dagster as dg
 from pydantic import Field
 
 from cowrie_assets.lookup.asking import Asking, Report
+from cowrie_assets.lookup.cache import open_cache
 from cowrie_assets.lookup.gate import EgressGate
-from cowrie_assets.lookup.services import Service
+from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.settings import SensorNames, StateFolder, read_sensors
 from cowrie_assets.upstreams.geoip import GeoFile
 from cowrie_assets.warehouse.database import Database
@@ -77,18 +78,28 @@ class ServiceClient(dg.ConfigurableResource):  # type: ignore[type-arg]
     families: list[int] = Field(default=[4, 6], description="Versions of IP that it knows.")
     workers: int = Field(default=2, description="Requests in flight at the same time, of one run.")
     blocked_for: float = Field(default=60.0, description="Seconds of silence after a 429 that names none.")
-    quota: int | None = Field(default=None, description="So many requests at most …")
-    quota_window: float = Field(default=604800.0, description="… in so many seconds.")
-    batch: int = Field(default=1, description="Addresses a request.")
+    account: str | None = Field(default=None, description="Where the account's number is, for services that want one.")
+    asks_about: str = Field(default="address", description="What its keys are: address, file, password.")
+    cool_down: float = Field(
+        default=15.0, description="Seconds of silence after five failures in a row, doubled with each failing probe."
+    )
+    quotas: list[str] = Field(default=[], description='Keys at most, as "25/week", "500/day", "15500/month".')
+    by_balance: bool = Field(default=False, description="Whether its answers say how many credits are left.")
+    network_share: float = Field(default=0.2, description="Share of a quota that a source network may spend in a day.")
+    ttl_doubtful: float | None = Field(default=None, description="Seconds for which an answer is good that may change.")
+    batch: int = Field(default=1, description="Keys a request.")
+    at_home: bool = Field(default=True, description="Whether the address is the service's own.")
     switched_off: str | None = Field(default=None, description="Why nothing is asked, say because of COWRIE_OFFLINE.")
 
     @classmethod
     def of(cls, service: Service) -> ServiceClient:
-        return cls(**{**asdict(service), "families": list(service.families)})
+        quotas = [str(quota) for quota in service.quotas]
+        return cls(**{**asdict(service), "families": list(service.families), "quotas": quotas})
 
     def service(self) -> Service:
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        return Service(**{**values, "families": tuple(self.families)})
+        quotas = tuple(map(Quota.parse, self.quotas))
+        return Service(**{**values, "families": tuple(self.families), "quotas": quotas})
 
 
 class AnswerCache(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -96,6 +107,9 @@ class AnswerCache(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     own_addresses: list[str] = Field(default=[], description="Addresses and networks that are never asked about.")
     max_time: float = Field(default=1800.0, description="Seconds that a run waits for a service's rate.")
+    redis_url: str | None = Field(
+        default=None, description="The hot tier, a Redis (COWRIE_REDIS_URL). Empty: in each process."
+    )
 
     def asking(
         self,
@@ -104,12 +118,16 @@ class AnswerCache(dg.ConfigurableResource):  # type: ignore[type-arg]
         run_id: str,
         report: Report | None = None,
         seconds: float | None = None,
+        most: int | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> Asking:
         return Asking(
             connect=warehouse.connect,
             gate=EgressGate.of(connection, self.own_addresses),
+            cache=open_cache(connection, self.redis_url, warehouse.state.cache, tell),
             run_id=run_id,
             seconds=self.max_time if seconds is None else seconds,
+            most=most,
             report=report or (lambda *_: None),
         )
 

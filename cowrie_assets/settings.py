@@ -27,6 +27,10 @@ ADDRESS_VARIABLES = {
     "urlhaus": "COWRIE_URLHAUS_URL",
     "spur": "COWRIE_SPUR_URL",
     "greynoise": "COWRIE_GREYNOISE_URL",
+    "virustotal": "COWRIE_VIRUSTOTAL_URL",
+    "hibp": "COWRIE_HIBP_URL",
+    "maxmind": "COWRIE_MAXMIND_URL",
+    "dbip": "COWRIE_DBIP_URL",
     "cymru": "COWRIE_CYMRU_ADDRESS",
     "feeds": "COWRIE_FEEDS_URL",
 }
@@ -53,6 +57,7 @@ class Settings:
     home: Path
     mode: Mode = "live"
     database_url: str | None = None
+    redis_url: str | None = None
     log_folders: tuple[Path, ...] = ()
     config: Path | None = None
     sensors: tuple[Sensor, ...] = ()
@@ -97,6 +102,7 @@ class Settings:
         settings = cls(
             home=root,
             database_url=env.get("COWRIE_DATABASE_URL") or None,
+            redis_url=env.get("COWRIE_REDIS_URL") or None,
             log_folders=folders,
             config=config,
             sensors=sensors,
@@ -169,6 +175,14 @@ class StateFolder:
     @property
     def lists(self) -> Path:
         return self.home / "lists"
+
+    @property
+    def geoip(self) -> Path:
+        return self.home / "geoip"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
 
     @property
     def start_date(self) -> Path:

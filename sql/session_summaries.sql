@@ -1,7 +1,9 @@
--- One row a session: what happened, and what was known of its source at the time of the attack.
+-- One row a session: what happened, and what was known of its source, files and passwords at the time of the attack.
 --
--- `enrichment` holds a key for each service that answered about the source, with the answer nearest to the session's
--- day; a service that never answered is absent. The flags are NULL while nobody answered: FALSE is "asked, and clean".
+-- `enrichment` holds a key for each service that answered, with the answer nearest to the session's day; a service that
+-- never answered is absent: `password_stats` until all passwords of the session are checked, `virustotal` until one of
+-- its files is. The flags are NULL while nobody answered: FALSE is "asked, and clean". `vt_answered_at` and
+-- `password_answered_at` are of the oldest answer that a session's files or passwords rest on.
 CREATE OR REPLACE VIEW session_summaries AS
 SELECT
     s.session_id,
@@ -14,7 +16,7 @@ SELECT
     s.login_attempts,
     s.file_downloads,
     s.ssh_key_injections,
-    NULL::boolean AS vt_flagged,
+    f.is_malicious AS vt_flagged,
     CASE WHEN d.answered_at IS NOT NULL THEN coalesce(d.attacks, 0) > 0 OR coalesce(d.reports, 0) > 0
     END AS dshield_flagged,
     p.snapshot_asn,
@@ -86,7 +88,25 @@ SELECT
                         'organization', x.organization,
                         'country', x.country
                     )
-                END
+                END,
+                'password_stats',
+                (
+                    SELECT
+                        jsonb_build_object(
+                            'answered_at', w.answered_at,
+                            'outcome', w.outcome,
+                            'total_attempts', w.total_attempts,
+                            'unique_passwords', w.unique_passwords,
+                            'breached_passwords', w.breached_passwords,
+                            'breach_prevalence_max', w.breach_prevalence_max,
+                            'novel_password_hashes', to_jsonb(w.novel_password_hashes)
+                        )
+                    FROM password_stats AS w
+                    WHERE
+                        s.day = w.day AND s.sensor = w.sensor AND s.session_id = w.session_id
+                        AND w.outcome IN ('found', 'not_found')
+                ),
+                'virustotal', f.told
             )
         ),
         '{}'
@@ -108,11 +128,69 @@ SELECT
     x.is_vpn AS spur_is_vpn,
     x.is_proxy AS spur_is_proxy,
     x.is_tor AS spur_is_tor,
-    x.infrastructure AS spur_infrastructure
+    x.infrastructure AS spur_infrastructure,
+    (
+        SELECT w.answered_at
+        FROM password_stats AS w
+        WHERE s.day = w.day AND s.sensor = w.sensor AND s.session_id = w.session_id
+    ) AS password_answered_at,
+    f.answered_at AS vt_answered_at,
+    CASE
+        WHEN s.login_attempts > 0 THEN EXISTS (
+            SELECT FROM logins AS l
+            WHERE
+                s.day = l.day AND s.sensor = l.sensor AND s.session_id = l.session_id
+                AND l.password IS NOT NULL
+        )
+        ELSE FALSE
+    END AS has_password,
+    CASE
+        WHEN s.file_downloads + s.file_uploads > 0 THEN EXISTS (
+            SELECT FROM files AS b
+            WHERE
+                s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
+                AND b.transfer IN ('download', 'upload') AND b.sha256 ~* '^[0-9a-f]{64}$'
+        )
+        ELSE FALSE
+    END AS has_file
 FROM sessions AS s
 LEFT JOIN session_snapshots AS p
     ON s.day = p.day AND s.sensor = p.sensor AND s.session_id = p.session_id AND p.is_current
 LEFT JOIN ip_inventory AS i ON s.source_ip = i.ip_address
 LEFT JOIN dshield_enrichment AS d ON s.day = d.day AND s.source_ip = d.address
 LEFT JOIN urlhaus_enrichment AS u ON s.day = u.day AND s.source_ip = u.address
-LEFT JOIN spur_enrichment AS x ON s.day = x.day AND s.source_ip = x.address;
+LEFT JOIN spur_enrichment AS x ON s.day = x.day AND s.source_ip = x.address
+-- Grouped by what it is joined by, so that a query that asks for none of its columns does not make it. Passwords are
+-- looked up above instead: with one more join the planner would no longer order all of them (join_collapse_limit), and
+-- a query whose window comes from a CTE would read every session.
+LEFT JOIN (
+    SELECT
+        b.day,
+        b.sensor,
+        b.session_id,
+        bool_or(coalesce(v.malicious, 0) > 0) AS is_malicious,
+        min(v.answered_at) AS answered_at,
+        jsonb_build_object(
+            'malicious', max(v.malicious),
+            -- As the one is called that most engines call malicious.
+            'label', (array_agg(v.label ORDER BY v.malicious DESC NULLS LAST, v.sha256 ASC))[1],
+            -- Each once, however often the session brought it.
+            'files', jsonb_agg(
+                DISTINCT jsonb_build_object(
+                    'sha256', v.sha256,
+                    'outcome', v.outcome,
+                    'answered_at', v.answered_at,
+                    'label', v.label,
+                    'malicious', v.malicious,
+                    'suspicious', v.suspicious,
+                    'undetected', v.undetected,
+                    'harmless', v.harmless,
+                    'first_seen', v.first_seen
+                )
+            )
+        ) AS told
+    FROM files AS b
+    INNER JOIN virustotal_files AS v ON b.day = v.day AND lower(b.sha256) = v.sha256
+    WHERE b.transfer IN ('download', 'upload') AND v.answered_at IS NOT NULL
+    GROUP BY b.day, b.sensor, b.session_id
+) AS f ON s.day = f.day AND s.sensor = f.sensor AND s.session_id = f.session_id;

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from cowrie_assets.cowrie.logfiles import NotACowrieLog, find_log_files, require_cowrie
-from cowrie_assets.lookup.services import configured_services
+from cowrie_assets.lookup.configured import configured_services
 from cowrie_assets.settings import Settings
 from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
 from cowrie_assets.warehouse.database import SCHEMA_VERSION, Database, WarehouseError

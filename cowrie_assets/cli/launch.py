@@ -33,7 +33,7 @@ from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
 from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.cli import Interrupted
 from cowrie_assets.definitions import build_definitions
-from cowrie_assets.lookup.services import configured_services, max_time
+from cowrie_assets.lookup.configured import configured_services, max_time
 from cowrie_assets.partitions import ranges
 from cowrie_assets.progress import Status, read_statuses
 from cowrie_assets.report.escaping import visible

@@ -36,7 +36,9 @@ def serve_sandbox(settings: Settings, console: Console, http_port: int, whois_po
 
     def ready(sandbox: Sandbox) -> None:
         environment = sandbox.environment()
-        addresses = {name: environment[variable] for name, variable in ADDRESS_VARIABLES.items()}
+        addresses = {
+            name: environment[variable] for name, variable in ADDRESS_VARIABLES.items() if variable in environment
+        }
         settings.state.write(settings.state.sandbox_services, json.dumps(addresses, indent=1) + "\n")
         console.print("The sandbox's services listen on 127.0.0.1. Their answers are invented; a live run asks them if")
         console.print("you name them yourself:")

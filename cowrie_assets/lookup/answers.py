@@ -8,33 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
 from cowrie_assets.lookup import gate
+from cowrie_assets.lookup.file_tier import KeptAnswer
+from cowrie_assets.lookup.hot_tier import Known
 from cowrie_assets.lookup.limiter import Call, Limiter
 from cowrie_assets.lookup.services import Service
-from cowrie_assets.upstreams.contract import Limited, NoAnswer, Reading, Unsuitable
+from cowrie_assets.upstreams.contract import Limited, NoAnswer, Reading, Refused, Transient, Unsuitable
 from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection
 
+# Seconds for which nobody asks after a service refused us: a wrong key gets no better by trying it. A new key is not
+# blocked, for limits belong to keys.
+REFUSED_FOR = 3600.0
 
-def answered_keys(connection: Connection, service: str, needs: Mapping[str, datetime]) -> set[str]:
-    """The keys whose newest answer is still good at the moment that each is needed for."""
+
+def newest_answers(connection: Connection, service: str, needs: Mapping[str, datetime]) -> dict[str, Known]:
+    """The keys that have an answer which is good at the moment that each is needed for; of several the one that is good
+    for longest."""
+    if not needs:
+        return {}
     rows = connection.execute(
         """
-        SELECT needed.key
+        SELECT needed.key, answer.outcome, answer.answered_at, answer.expires_at
         FROM unnest(%s::text[], %s::timestamptz[]) AS needed (key, good_at)
-        WHERE EXISTS (
-            SELECT FROM service_answers AS a
+        CROSS JOIN LATERAL (
+            SELECT a.outcome, a.answered_at, a.expires_at FROM service_answers AS a
             WHERE a.service = %s AND a.key = needed.key AND a.expires_at > needed.good_at
-        )
+            ORDER BY a.expires_at DESC
+            LIMIT 1
+        ) AS answer
         """,
         (list(needs), list(needs.values()), service),
     )
-    return {key for (key,) in rows}
+    return {key: Known(outcome, answered_at, expires_at) for key, outcome, answered_at, expires_at in rows}
 
 
 def unsuitable_keys(connection: Connection, service: Service, keys: Iterable[str]) -> set[str]:
@@ -45,47 +56,73 @@ def unsuitable_keys(connection: Connection, service: Service, keys: Iterable[str
         SELECT key FROM open_questions
         WHERE
             service = %s AND key = ANY(%s::text[]) AND outcome = 'not_applicable' AND reason <> ALL(%s::text[])
-            AND noted_at > clock_timestamp() - make_interval(secs => %s)
+            AND noted_at > lookup_now() - make_interval(secs => %s)
         """,
         (service.name, list(keys), list(gate.REASONS), service.ttl_not_found),
     )
     return {key for (key,) in rows}
 
 
+def with_lives(
+    connection: Connection, service: Service, readings: Mapping[str, Reading], answered_at: datetime
+) -> list[KeptAnswer]:
+    """Answers, and until when each is good."""
+    unknown = [key for key, reading in readings.items() if reading.outcome == "not_found"]
+    # What a service that is asked about files did not know lives longer each time, as long as a found one at the most.
+    earlier = _earlier_lives(connection, service.name, unknown) if service.asks_about == "file" and unknown else {}
+    kept = []
+    for key, reading in readings.items():
+        life = service.ttl_found
+        if reading.outcome == "not_found":
+            life = min(max(service.ttl_not_found, 2 * earlier.get(key, 0.0)), max(life, service.ttl_not_found))
+        elif not reading.settled and service.ttl_doubtful is not None:
+            life = min(life, service.ttl_doubtful)
+        kept.append(
+            KeptAnswer(
+                service.name,
+                key,
+                reading.outcome,
+                answered_at,
+                answered_at + timedelta(seconds=life),
+                _storable(reading.fields),
+                _storable(reading.payload),
+            )  # fmt: skip
+        )
+    return kept
+
+
+def _earlier_lives(connection: Connection, service: str, keys: list[str]) -> dict[str, float]:
+    """The seconds for which the newest answer about each key was good, where that was "not found" as well."""
+    rows = connection.execute(
+        """
+        SELECT key, extract(epoch FROM expires_at - answered_at)::double precision
+        FROM (
+            SELECT DISTINCT ON (key) key, outcome, answered_at, expires_at FROM service_answers
+            WHERE service = %s AND key = ANY(%s::text[])
+            ORDER BY key ASC, answered_at DESC
+        ) AS newest
+        WHERE outcome = 'not_found'
+        """,
+        (service, keys),
+    )
+    return dict(rows.fetchall())
+
+
 def store_answers(
     connection: Connection,
     service: Service,
-    readings: Mapping[str, Reading],
+    kept: Sequence[KeptAnswer],
     call: Call,
     run_id: str | None,
     status: int | None = None,
 ) -> None:
     """Keep what one request brought, and close its ledger row: all of it, or nothing."""
-    rows = [
-        (
-            key,
-            reading.outcome,
-            service.ttl_found if reading.outcome == "found" else service.ttl_not_found,
-            _json(reading.fields),
-            _json(reading.payload),
-        )
-        for key, reading in readings.items()
-    ]
-    keys, outcomes, lives, fields, payloads = (list(column) for column in zip(*rows, strict=True))
     connection.execute(
-        """
-        WITH arrived AS (
-            SELECT *
-            FROM unnest(
-                %(keys)s::text[], %(outcomes)s::text[], %(lives)s::double precision[], %(fields)s::text[],
-                %(payloads)s::text[]
-            ) AS a (key, outcome, lives, fields, payload)
-        ),
-        kept AS (
+        _ARRIVED
+        + b""",
+        stored AS (
             INSERT INTO service_answers (service, key, answered_at, expires_at, outcome, fields, payload, run_id)
-            SELECT
-                %(service)s, key, clock_timestamp(), clock_timestamp() + make_interval(secs => lives), outcome,
-                fields::jsonb, payload::jsonb, %(run_id)s
+            SELECT %(service)s, key, answered_at, expires_at, outcome, fields::jsonb, payload::jsonb, %(run_id)s
             FROM arrived
         ),
         settled AS (
@@ -96,19 +133,58 @@ def store_answers(
         WHERE call_id = %(call_id)s
         """,
         {
-            "service": service.name,
-            "keys": keys,
-            "outcomes": outcomes,
-            "lives": lives,
-            "fields": fields,
-            "payloads": payloads,
+            **_columns(service.name, kept),
             "run_id": run_id,
-            "outcome": "found" if "found" in outcomes else "not_found",
+            "outcome": "found" if any(answer.outcome == "found" for answer in kept) else "not_found",
             "status": status,
             "latency": call.latency_ms,
             "call_id": call.call_id,
         },
     )
+
+
+def restore(connection: Connection, service: str, kept: Sequence[KeptAnswer]) -> None:
+    """Put back answers that were lost; those that are there stay, and none becomes younger."""
+    connection.execute(
+        _ARRIVED
+        + b""",
+        stored AS (
+            INSERT INTO service_answers (service, key, answered_at, expires_at, outcome, fields, payload)
+            SELECT %(service)s, a.key, a.answered_at, a.expires_at, a.outcome, a.fields::jsonb, a.payload::jsonb
+            FROM arrived AS a
+            WHERE NOT EXISTS (
+                SELECT FROM service_answers AS known
+                WHERE known.service = %(service)s AND known.key = a.key AND known.answered_at = a.answered_at
+            )
+        )
+        DELETE FROM open_questions AS q
+        USING arrived AS a
+        WHERE q.service = %(service)s AND q.key = a.key AND a.expires_at > lookup_now()
+        """,
+        _columns(service, kept),
+    )
+
+
+_ARRIVED = b"""
+        WITH arrived AS (
+            SELECT *
+            FROM unnest(
+                %(keys)s::text[], %(outcomes)s::text[], %(answered)s::timestamptz[], %(expire)s::timestamptz[],
+                %(fields)s::text[], %(payloads)s::text[]
+            ) AS a (key, outcome, answered_at, expires_at, fields, payload)
+        )"""
+
+
+def _columns(service: str, kept: Sequence[KeptAnswer]) -> dict[str, Any]:
+    return {
+        "service": service,
+        "keys": [answer.key for answer in kept],
+        "outcomes": [answer.outcome for answer in kept],
+        "answered": [answer.answered_at for answer in kept],
+        "expire": [answer.expires_at for answer in kept],
+        "fields": [orjson.dumps(answer.fields).decode() for answer in kept],
+        "payloads": [orjson.dumps(answer.payload).decode() for answer in kept],
+    }
 
 
 def note_seen(connection: Connection, service: str, key: str, call: Call, status: int) -> None:
@@ -129,7 +205,14 @@ def told(connection: Connection, limiter: Limiter, call: Call) -> Iterator[None]
         _note_failure(connection, call, failure)
         if isinstance(failure, Limited):
             limiter.block(failure.retry_after, failure.reason)
+        elif isinstance(failure, Refused):
+            limiter.block(REFUSED_FOR, failure.reason)
+        if isinstance(failure, Transient):
+            limiter.failed(call, failure.reason)
+        else:
+            limiter.succeeded(call)
         raise
+    limiter.succeeded(call)
 
 
 def _note_failure(connection: Connection, call: Call, failure: NoAnswer) -> None:
@@ -150,11 +233,11 @@ def note_open(connection: Connection, service: str, questions: Iterable[tuple[st
     connection.execute(
         """
         INSERT INTO open_questions AS known (service, key, outcome, reason, noted_at)
-        SELECT %s, key, outcome, reason, clock_timestamp()
+        SELECT %s, key, outcome, reason, lookup_now()
         FROM unnest(%s::text[], %s::text[], %s::text[]) AS open (key, outcome, reason)
         WHERE NOT EXISTS (
             SELECT FROM service_answers AS a
-            WHERE a.service = %s AND a.key = open.key AND a.expires_at > clock_timestamp()
+            WHERE a.service = %s AND a.key = open.key AND a.expires_at > lookup_now()
         )
         ORDER BY key
         ON CONFLICT (service, key) DO UPDATE
@@ -167,21 +250,30 @@ def note_open(connection: Connection, service: str, questions: Iterable[tuple[st
     )
 
 
-def count_hits(connection: Connection, service: str, run_id: str | None, hits: Mapping[str, int]) -> None:
-    """Add to the run's counters, by the tier where the answers lay."""
-    for tier, number in hits.items():
-        if number:
-            connection.execute(
-                """
-                INSERT INTO lookup_counters AS known (run_id, service, tier, hits) VALUES (%s, %s, %s, %s)
-                ON CONFLICT (run_id, service, tier) DO UPDATE SET hits = known.hits + excluded.hits
-                """,
-                (run_id or "", service, tier, number),
-            )
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(_storable(value)).decode()
+def add_counts(
+    connection: Connection,
+    service: str,
+    run_id: str | None,
+    tier: str,
+    counts: tuple[int, int, int, int],
+    oldest: datetime | None,
+) -> None:
+    """Add to the run's counters of a tier: hits, misses, stores, errors."""
+    connection.execute(
+        """
+        INSERT INTO lookup_counters AS known (
+            run_id, service, tier, hits, misses, stores, errors, oldest_answer_at, counted_at
+        )
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, lookup_now())
+        ON CONFLICT (run_id, service, tier) DO UPDATE
+        SET
+            hits = known.hits + excluded.hits, misses = known.misses + excluded.misses,
+            stores = known.stores + excluded.stores, errors = known.errors + excluded.errors,
+            oldest_answer_at = least(known.oldest_answer_at, excluded.oldest_answer_at),
+            counted_at = excluded.counted_at
+        """,
+        (run_id or "", service, tier, *counts, oldest),
+    )
 
 
 def _storable(value: Any) -> Any:

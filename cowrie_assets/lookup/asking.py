@@ -1,9 +1,9 @@
-"""The one path of every question about an address, for many keys at once.
+"""The one path of every question, for many keys at once.
 
-    egress gate → cache → single flight → limiter and ledger → service → cache
+    egress gate → cache → budget → single flight → limiter and ledger → service → cache
 
-Lives here: the path, its workers, and when they give up. Not here: each stage (`gate`, `answers`, `limiter`), what a
-service is asked (`cowrie_assets.upstreams`), batches (`bulk`).
+Lives here: the path, its workers, and when they give up. Not here: each stage (`gate`, `cache`, `quotas`, `limiter`),
+what a service is asked (`cowrie_assets.upstreams`), Team Cymru's batches (`bulk`), what would be asked (`planning`).
 
 Each answer is committed as it arrives, so a kill costs at most the calls in flight.
 """
@@ -14,31 +14,34 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import stamina
 
-from cowrie_assets.lookup import answers, locks
+from cowrie_assets.lookup import answers, locks, quotas
+from cowrie_assets.lookup.cache import Cache
 from cowrie_assets.lookup.gate import EgressGate
-from cowrie_assets.lookup.limiter import Limiter, NotNow
+from cowrie_assets.lookup.limiter import Limiter, NotNow, ShareSpent
 from cowrie_assets.lookup.services import Service, client
-from cowrie_assets.upstreams.contract import AddressService, Limited, NoAnswer, Refused, Transient, Unsuitable
+from cowrie_assets.upstreams.contract import BulkService, Limited, NoAnswer, Reading, Refused, Transient, Unsuitable
 from cowrie_assets.upstreams.http import Sender
 from cowrie_assets.warehouse.event_chunks import Connection
 
 Connect = Callable[[], AbstractContextManager[Connection]]
 Report = Callable[[int, int, str], None]  # done, of how many, note
 
+# Tries at once, and rounds of them: what failed is tried again when all the others have had their turn.
 _TRIES = 3
+_ROUNDS = 3
 NO_TIME = "the run's time was used up"
+NOT_THIS_TIME = "beyond the number that was asked for"
+ANOTHER_PROCESS = "another process"
 # The ledger tells of every try; without this the library also prints them, among the command's own output.
 stamina.instrumentation.set_on_retry_hooks([])
-# So many keys in a row without any answer, and the rest is not tried in this run.
-_FAILURES_IN_A_ROW = 5
 
 
 @dataclass
@@ -59,7 +62,8 @@ class Tally:
 
 @dataclass
 class Asking:
-    """How to ask: connections to the warehouse, what never leaves, the run that pays, and the time that there is."""
+    """How to ask: connections to the warehouse, what never leaves, what is known, the run that pays, and the time and
+    the number of keys that there are for it (None: all)."""
 
     connect: Connect
     gate: EgressGate
@@ -67,39 +71,49 @@ class Asking:
     seconds: float = 1800.0
     report: Report = lambda *_: None
     retry_wait: float = 0.5
+    most: int | None = None
+    cache: Cache = field(default_factory=Cache)
 
 
-def ask(asking: Asking, service: Service, needs: Mapping[str, datetime]) -> Tally:
+def ask(
+    asking: Asking, service: Service, needs: Mapping[str, datetime], sources: Mapping[str, str] | None = None
+) -> Tally:
     """Have an answer for every key that is good at the moment it is needed for, as far as the service lets us.
 
     Answers lie in `service_answers` afterwards, and why the others are open in `open_questions`; the order of `needs`
-    is the order of asking.
+    is the order of asking. `sources` says which address brought a key, where that is not the key itself: its network
+    pays.
     """
     tally = Tally(asked=len(needs))
     with asking.connect() as connection:
         open_keys = sift(connection, asking, service, needs, tally)
         if open_keys:
-            flight = _Flight(asking, service, needs, open_keys, tally)
+            networks = networks_of(service, open_keys, sources or {})
+            budget = quotas.budget(connection, service, open_keys, networks)
+            chosen = budget.keys if asking.most is None else budget.keys[: asking.most]
+            left = budget.left | dict.fromkeys(budget.keys[len(chosen) :], NOT_THIS_TIME)
+            flight = _Flight(asking, service, needs, chosen, networks, tally)
             try:
                 flight.run()
             finally:
-                answers.note_open(connection, service.name, flight.unanswered())
-        answers.count_hits(connection, service.name, asking.run_id, tally.hits)
+                answers.note_open(connection, service.name, [*flight.unanswered(), *_unpaid(left, tally)])
+        asking.cache.write_counts(connection, service, asking.run_id)
     return tally
 
 
 def sift(
     connection: Connection, asking: Asking, service: Service, needs: Mapping[str, datetime], tally: Tally
 ) -> list[str]:
-    """The keys that have to be asked about: public ones, not the operator's own, without a good answer."""
-    refused = {key: reason for key in needs if (reason := asking.gate.refuses(key, service.families)) is not None}
+    """The keys that have to be asked about: public addresses, not the operator's own, or digests, without a good
+    answer."""
+    refused = {key: reason for key in needs if (reason := _refusal(asking.gate, service, key)) is not None}
     answers.note_open(connection, service.name, [(key, "not_applicable", why) for key, why in refused.items()])
     allowed = {key: moment for key, moment in needs.items() if key not in refused}
-    known = answers.answered_keys(connection, service.name, allowed)
-    unsuitable = answers.unsuitable_keys(connection, service, allowed) - known
+    known = asking.cache.known(connection, service, allowed)
+    unsuitable = answers.unsuitable_keys(connection, service, allowed) - known.keys()
     open_keys = [key for key in allowed if key not in known and key not in unsuitable]
     tally.outcomes["not_applicable"] += len(refused) + len(unsuitable)
-    tally.hits["database"] += len(known)
+    tally.hits.update(known.values())
     if service.not_configured is not None and open_keys:
         reason = service.not_configured
         answers.note_open(connection, service.name, [(key, "not_configured", reason) for key in open_keys])
@@ -109,20 +123,56 @@ def sift(
     return open_keys
 
 
+def networks_of(service: Service, keys: Iterable[str], sources: Mapping[str, str]) -> dict[str, str]:
+    """The source network that each key is asked for, where one is known and the service is scarce."""
+    if not quotas.is_scarce(service):
+        return {}
+    addresses = {key: key if service.asks_about == "address" else sources.get(key) for key in keys}
+    return {key: quotas.network_of(address) for key, address in addresses.items() if address is not None}
+
+
+def _refusal(gate: EgressGate, service: Service, key: str) -> str | None:
+    if service.asks_about == "address":
+        return gate.refuses(key, service.families)
+    return gate.refuses_digest(key, service.asks_about)
+
+
+def _unpaid(left: Mapping[str, str], tally: Tally) -> list[tuple[str, str, str]]:
+    tally.outcomes["quota"] += len(left)
+    tally.reasons.update(left.values())
+    return [(key, "quota", reason) for key, reason in left.items()]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Keys of one request. `patiently`: another process is asking, so wait for it; `rounds`: how often it failed."""
+
+    keys: tuple[str, ...]
+    patiently: bool = False
+    rounds: int = 0
+
+
 class _Flight:
     """The workers that ask about a set of keys, and what they share."""
 
     def __init__(
-        self, asking: Asking, service: Service, needs: Mapping[str, datetime], keys: list[str], tally: Tally
+        self,
+        asking: Asking,
+        service: Service,
+        needs: Mapping[str, datetime],
+        keys: Sequence[str],
+        networks: Mapping[str, str],
+        tally: Tally,
     ) -> None:
         self._asking = asking
         self._service = service
-        self._client: AddressService = client(service)
+        self._client: BulkService = client(service)
         self._needs = needs
+        self._networks = networks
         self._total = len(keys)
-        self._keys: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
-        for key in keys:
-            self._keys.put((key, False))
+        self._batches: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
+        for start in range(0, len(keys), service.batch):
+            self._batches.put(_Batch(tuple(keys[start : start + service.batch])))
         self._tally = tally
         self._open: dict[str, tuple[str, str] | None] = dict.fromkeys(keys)  # None: nobody has come to it
         self._lock = threading.Lock()
@@ -130,11 +180,12 @@ class _Flight:
         self._closed = threading.Event()
         self._stopped = threading.Event()
         self._rest: tuple[str, str] | None = None
-        self._failures_in_a_row = 0
         self._ends_at = time.monotonic() + asking.seconds
 
     def run(self) -> None:
-        workers = min(self._service.workers, self._total)
+        workers = min(self._service.workers, self._batches.qsize())
+        if not workers:
+            return
         with ThreadPoolExecutor(workers, thread_name_prefix=self._service.name) as pool:
             futures = [pool.submit(self._work) for _ in range(workers)]
             try:
@@ -157,79 +208,98 @@ class _Flight:
             limiter = Limiter(connection, self._service, self._asking.run_id)
             while not (self._closed.is_set() or self._stopped.is_set()):
                 try:
-                    key, patiently = self._keys.get_nowait()
+                    batch = self._batches.get_nowait()
                 except queue.Empty:
                     return
                 if time.monotonic() >= self._ends_at:
                     self._end("quota", NO_TIME)
                     return
-                if not locks.take(connection, self._service.name, key, patiently=patiently):
-                    self._keys.put((key, True))  # another process is asking: look again when ours are done
+                # Of a batch the whole service: its keys may lie in another process's batch in any mixture.
+                lock = batch.keys[0] if self._service.batch == 1 else None
+                if not locks.take(connection, self._service.name, lock, patiently=batch.patiently):
+                    self._batches.put(replace(batch, patiently=True))  # look again when ours are done
                     continue
                 try:
-                    self._answer(connection, sender, limiter, key)
+                    self._answer(connection, sender, limiter, batch)
                 finally:
-                    locks.give_back(connection, self._service.name, key)
+                    locks.give_back(connection, self._service.name, lock)
 
-    def _answer(self, connection: Connection, sender: Sender, limiter: Limiter, key: str) -> None:
-        if answers.answered_keys(connection, self._service.name, {key: self._needs[key]}):
-            self._settle(key, hit=True)  # another process asked since we looked
+    def _answer(self, connection: Connection, sender: Sender, limiter: Limiter, batch: _Batch) -> None:
+        known = answers.newest_answers(connection, self._service.name, {key: self._needs[key] for key in batch.keys})
+        self._settle(known, hit=True)  # another process asked since we looked
+        keys = [key for key in batch.keys if key not in known]
+        if not keys:
             return
         try:
-            self._ask_with_patience(connection, sender, limiter, key)
+            self._ask_with_patience(connection, sender, limiter, keys)
+        except ShareSpent as spent:
+            self._leave_open(keys, spent.outcome, spent.reason)
         except NotNow as reason:
             self._end(reason.outcome, reason.reason)
         except Unsuitable as refusal:
-            self._leave_open(key, "not_applicable", refusal.reason)
+            self._leave_open(keys, "not_applicable", refusal.reason)
         except Refused as refusal:
-            self._leave_open(key, "unavailable", refusal.reason)
+            self._leave_open(keys, "unavailable", refusal.reason)
             self._end("unavailable", refusal.reason)
             self._stopped.set()
         except NoAnswer as failure:
-            self._leave_open(key, "unavailable", failure.reason)
-            self._count_failure(failure.reason)
-        else:
-            self._settle(key, hit=False)
+            self._leave_open(keys, "unavailable", failure.reason)
+            if batch.rounds + 1 < _ROUNDS and isinstance(failure, Transient):
+                self._batches.put(_Batch(tuple(keys), rounds=batch.rounds + 1))
 
-    def _ask_with_patience(self, connection: Connection, sender: Sender, limiter: Limiter, key: str) -> None:
+    def _ask_with_patience(self, connection: Connection, sender: Sender, limiter: Limiter, keys: list[str]) -> None:
         # Above the limiter, so that each try waits for its turn and is charged.
         for attempt in stamina.retry_context(
             on=(Transient, Limited), attempts=_TRIES, timeout=None, wait_initial=self._asking.retry_wait
         ):
             with attempt:
-                self._ask_once(connection, sender, limiter, key)
+                self._ask_once(connection, sender, limiter, keys)
 
-    def _ask_once(self, connection: Connection, sender: Sender, limiter: Limiter, key: str) -> None:
-        request = self._client.request(key)
-        call = limiter.charge(key, 1, self._ends_at - time.monotonic(), self._stopped)
+    def _ask_once(self, connection: Connection, sender: Sender, limiter: Limiter, keys: list[str]) -> None:
+        """Ask about the keys, and take those that are settled out of the list."""
+        request = self._client.request_many(keys)
+        payers = Counter(self._networks[key] for key in keys if key in self._networks)
+        call = limiter.charge(keys[0], len(keys), self._ends_at - time.monotonic(), self._stopped, payers)
         with self._lock:
             self._tally.requests += 1
         with answers.told(connection, limiter, call):
             response = sender.send(request)
-            reading = self._client.read(key, response)
-        answers.store_answers(connection, self._service, {key: reading}, call, self._asking.run_id, response.status)
+            told = self._client.read_many(keys, response)
+            if not told:
+                raise Transient("sent an answer about none of the keys", response.status)
+            refusals = [reading for reading in told.values() if isinstance(reading, Unsuitable)]
+            if len(refusals) == len(keys):
+                raise refusals[0]
+        readings = {key: reading for key, reading in told.items() if isinstance(reading, Reading)}
+        self._asking.cache.keep(connection, self._service, readings, call, self._asking.run_id, response.status)
+        self._note_balance(connection, readings.values())
         with self._lock:
-            self._tally.outcomes[reading.outcome] += 1
+            self._tally.outcomes.update(reading.outcome for reading in readings.values())
+        self._settle(readings, hit=False)
+        for key, reading in told.items():
+            if isinstance(reading, Unsuitable):
+                self._leave_open([key], "not_applicable", reading.reason)
+        keys[:] = [key for key in keys if key not in told]
+        if keys:
+            raise Transient("sent an answer without a word about this key", response.status)
 
-    def _settle(self, key: str, *, hit: bool) -> None:
+    def _note_balance(self, connection: Connection, readings: Iterable[Reading]) -> None:
+        credits_left = [reading.fields["balance"] for reading in readings if reading.fields.get("balance") is not None]
+        if self._service.by_balance and credits_left:
+            quotas.note_balance(connection, self._service, credits_left[-1])
+
+    def _settle(self, keys: Iterable[str], *, hit: bool) -> None:
         with self._lock:
-            self._failures_in_a_row = 0
-            del self._open[key]
-            if hit:
-                self._tally.hits["another process"] += 1
+            for key in keys:
+                del self._open[key]
+                if hit:
+                    self._tally.hits[ANOTHER_PROCESS] += 1
             self._tell()
 
-    def _leave_open(self, key: str, outcome: str, reason: str) -> None:
+    def _leave_open(self, keys: Iterable[str], outcome: str, reason: str) -> None:
         with self._lock:
-            self._open[key] = (outcome, reason)
+            self._open.update(dict.fromkeys(keys, (outcome, reason)))
             self._tell()
-
-    def _count_failure(self, reason: str) -> None:
-        with self._lock:
-            self._failures_in_a_row += 1
-            given_up = self._failures_in_a_row >= _FAILURES_IN_A_ROW
-        if given_up:
-            self._end("unavailable", f"{reason}; not tried after {_FAILURES_IN_A_ROW} failures in a row")
 
     def _end(self, outcome: str, reason: str) -> None:
         """Ask nothing more in this run; what was not asked is left open for that reason."""
@@ -238,7 +308,7 @@ class _Flight:
         self._closed.set()
 
     def _tell(self) -> None:
-        waiting = self._keys.qsize()
+        waiting = self._batches.qsize()
         minutes = waiting * self._service.spacing / 60
         note = f"{minutes:.0f} min left at the permitted rate" if minutes >= 1 else ""
-        self._asking.report(self._total - waiting, self._total, note)
+        self._asking.report(max(0, self._total - waiting * self._service.batch), self._total, note)

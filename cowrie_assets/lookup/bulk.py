@@ -21,9 +21,6 @@ from cowrie_assets.upstreams import cymru
 from cowrie_assets.upstreams.contract import NoAnswer, Transient
 from cowrie_assets.warehouse.event_chunks import Connection
 
-# So many connections of a run without a single row, and the rest of the batches is not tried.
-_FAILURES_IN_A_ROW = 5
-
 
 @dataclass(frozen=True)
 class BatchResult:
@@ -42,7 +39,7 @@ def plan_batches(asking: Asking, service: Service, needs: Mapping[str, datetime]
     tally = Tally(asked=len(needs))
     with asking.connect() as connection:
         keys = sift(connection, asking, service, needs, tally)
-        answers.count_hits(connection, service.name, asking.run_id, tally.hits)
+        asking.cache.write_counts(connection, service, asking.run_id)
     return [keys[start : start + service.batch] for start in range(0, len(keys), service.batch)], tally
 
 
@@ -57,12 +54,9 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
         # The gate once more: a batch lies in the run's storage between the plan and the question.
         tally = Tally()
         asked = sift(connection, asking, service, dict.fromkeys(addresses, datetime.now(UTC)), tally)
-        known = tally.hits["database"]
+        known = sum(tally.hits.values())
         if not asked:
             return BatchResult(known, [])
-        if _is_hopeless(connection, service.name, asking.run_id):
-            reason = f"the service does not answer; not tried after {_FAILURES_IN_A_ROW} failures in a row"
-            return BatchResult(known, asked, "unavailable", reason)
         limiter = Limiter(connection, service, asking.run_id)
         try:
             call = limiter.charge(asked[0], len(asked), ends_at - time.monotonic(), stop)
@@ -76,7 +70,8 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
                     raise Transient("no row about any of the addresses")
         except NoAnswer as failure:
             return BatchResult(known, asked, "unavailable", failure.reason, again=True)
-        answers.store_answers(connection, service, readings, call, asking.run_id)
+        asking.cache.keep(connection, service, readings, call, asking.run_id)
+        asking.cache.write_counts(connection, service, asking.run_id)
         missing = [address for address in asked if address not in readings]
         reason = "the answer ended before it came to this address" if missing else ""
         return BatchResult(known + len(readings), missing, "unavailable", reason, again=bool(missing))
@@ -100,16 +95,3 @@ def _only_connection(connection: Connection, service: str, ends_at: float) -> It
         yield True
     finally:
         locks.give_back(connection, service)
-
-
-def _is_hopeless(connection: Connection, service: str, run_id: str | None) -> bool:
-    row = connection.execute(
-        """
-        SELECT count(*), count(*) FILTER (WHERE outcome = 'unavailable')
-        FROM (
-            SELECT outcome FROM lookup_ledger WHERE service = %s AND run_id = %s ORDER BY call_id DESC LIMIT %s
-        ) AS last_calls
-        """,
-        (service, run_id, _FAILURES_IN_A_ROW),
-    ).fetchone()
-    return row is not None and row[0] == row[1] == _FAILURES_IN_A_ROW

@@ -1,10 +1,12 @@
-"""The one gate through which every question leaves (promise P4): only public addresses that are not the operator's own.
+"""The one gate through which every question leaves (promise P4): only public addresses that are not the operator's own,
+and of files and passwords only (parts of) their digests.
 
 Lives here: what is never asked about, and why. Not here: what an address is (`cowrie_assets.cowrie.addresses`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -16,7 +18,10 @@ from cowrie_assets.warehouse.event_chunks import Connection
 Network = IPv4Network | IPv6Network
 NO_ADDRESS, PRIVATE, OWN = "no address", "private address", "own address"
 NO_FAMILY = {version: f"the service knows no IPv{version}" for version in (4, 6)}
-REASONS = (NO_ADDRESS, PRIVATE, OWN, *NO_FAMILY.values())
+NO_DIGEST, EMPTY_FILE = "no digest", "the empty file"
+REASONS = (NO_ADDRESS, PRIVATE, OWN, NO_DIGEST, EMPTY_FILE, *NO_FAMILY.values())
+_DIGESTS = {"file": re.compile("[0-9a-f]{64}"), "password": re.compile("[0-9A-F]{5}")}
+_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 class EgressGate:
@@ -49,6 +54,13 @@ class EgressGate:
             return OWN
         version = ip_address(usual).version
         return None if version in families else NO_FAMILY[version]
+
+    def refuses_digest(self, digest: str, of: str) -> str | None:
+        """Why a digest of a file or a password is not asked about: it is none, or that of the empty file, which every
+        scanner of the world has left somewhere."""
+        if not _DIGESTS[of].fullmatch(digest):
+            return NO_DIGEST
+        return EMPTY_FILE if digest == _OF_NOTHING else None
 
     def is_own(self, address: str) -> bool:
         inner = carried(address)

@@ -1,7 +1,8 @@
-"""When a request may leave: slots, blocks and quotas, in the database, where every process sees them (promise P3).
+"""When a request may leave: slots, blocks and circuits, in the database, where every process sees them (promise P3).
 
-Lives here: reserving a slot and charging the ledger for it in one transaction, and the block after a 429. Not here:
-what is asked. An in-process limiter limits nothing: each Dagster step is a process of its own, on whatever machine.
+Lives here: reserving a slot and charging the ledger for it in one transaction, the block after a 429, and the circuit
+that opens after five failures in a row. Not here: what is asked, quotas (`quotas`). An in-process limiter limits
+nothing: each Dagster step is a process of its own, on whatever machine.
 
 Slots are spaced evenly, one row of `service_limits` each service and credential. A crash after reserving loses a slot,
 which is the safe side. The clock is the database server's, one for all.
@@ -11,14 +12,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
+from cowrie_assets.lookup import quotas
 from cowrie_assets.lookup.services import Service
 from cowrie_assets.warehouse.copy_text import storable
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _LONGEST_BLOCK, _SHORTEST_BLOCK = 86400.0, 1.0
-_QUOTA_PAD = 2.0  # seconds: the server counts from the arrival, which is later than the slot
+# So many requests in a row without any answer, and the circuit opens.
+FAILURES_IN_A_ROW = 5
+_LONGEST_COOL_DOWN = 900.0
+# A probe whose process died is given up after the time that a request may take at the most, and a wait for its slot.
+_PROBE_SECONDS = 120.0
+_GLANCE = 0.2  # seconds between two looks at somebody else's probe
 
 
 class NotNow(Exception):
@@ -30,17 +39,41 @@ class NotNow(Exception):
         self.reason = reason
 
 
+class ShareSpent(NotNow):
+    """This key's source network has spent its share; others may be asked about."""
+
+
 @dataclass(frozen=True)
 class Call:
-    """A request that may leave now; its ledger row is written already, without an outcome."""
+    """A request that may leave now; its ledger row is written already, without an outcome. `left_at` is when, by the
+    database's clock."""
 
     call_id: int
-    left_at: float = field(default_factory=time.monotonic)
+    left_at: datetime
+    is_probe: bool = False
+    after_failures: bool = False
+    _started: float = field(default_factory=time.monotonic)
 
     @property
     def latency_ms(self) -> int:
         """How long it has been away."""
-        return round(1000 * (time.monotonic() - self.left_at))
+        return round(1000 * (time.monotonic() - self._started))
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, without asking it: an answer that arrives while it is away has its time, too."""
+        return self.left_at + timedelta(seconds=time.monotonic() - self._started)
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    """Why no slot was to be had; seconds from now."""
+
+    blocked: float
+    reason: str
+    is_open: bool
+    open_left: float
+    open_seconds: float
 
 
 class Limiter:
@@ -53,7 +86,7 @@ class Limiter:
         connection.execute(
             """
             INSERT INTO service_limits AS known (limit_key, service, spacing_seconds, sustained_seconds, next_slot)
-            VALUES (%s, %s, %s, %s, clock_timestamp())
+            VALUES (%s, %s, %s, %s, lookup_now())
             ON CONFLICT (limit_key) DO UPDATE
             SET spacing_seconds = excluded.spacing_seconds, sustained_seconds = excluded.sustained_seconds
             WHERE (known.spacing_seconds, known.sustained_seconds)
@@ -62,23 +95,39 @@ class Limiter:
             (service.limit_key, service.name, service.spacing, service.sustained),
         )
 
-    def charge(self, key: str, key_count: int, seconds_left: float, stop: threading.Event) -> Call:
-        """Wait for a slot, at most `seconds_left`, with its ledger row written before anything leaves.
+    def charge(
+        self,
+        key: str,
+        key_count: int,
+        seconds_left: float,
+        stop: threading.Event,
+        networks: Mapping[str, int] | None = None,
+    ) -> Call:
+        """Wait for a slot, at most `seconds_left`, with its ledger row written before anything leaves. `networks` pay
+        for so many keys each, where the service is scarce.
 
         Raises:
-            NotNow: the slot would come too late, the quota is spent, or `stop` was set.
+            ShareSpent: one of the networks has no share left today.
+            NotNow: the slot would come too late, the quota is spent, the circuit is open, or `stop` was set.
         """
         ends_at = time.monotonic() + seconds_left
+        payers = networks if networks and quotas.is_scarce(self._service) else {}
         while True:
             if stop.is_set():
                 raise NotNow("quota", "the run was stopped")
-            call_id, wait = self._reserve(key, key_count, ends_at - time.monotonic())
+            reserved = self._reserve(key, key_count, ends_at - time.monotonic(), payers)
+            if reserved is None:
+                if stop.wait(self._wait_for_circuit(ends_at - time.monotonic())):
+                    raise NotNow("quota", "the run was stopped")
+                continue
+            call_id, wait, is_probe, after_failures = reserved
             if wait > 0 and stop.wait(wait):
-                self._take_back(call_id)
+                self._take_back(call_id, is_probe, payers)
                 raise NotNow("quota", "the run was stopped")
-            if self._may_leave(call_id):
-                return Call(call_id)
-            self._take_back(call_id)
+            left_at = self._may_leave(call_id)
+            if left_at is not None:
+                return Call(call_id, left_at, is_probe, after_failures)
+            self._take_back(call_id, is_probe, payers)
 
     def block(self, seconds: float | None, reason: str = "the service asked to be left alone") -> None:
         """Let no worker ask before the time is up: what the service said, else what is usual for it."""
@@ -87,14 +136,61 @@ class Limiter:
             """
             UPDATE service_limits
             SET
-                blocked_until = greatest(blocked_until, clock_timestamp() + make_interval(secs => %s)),
-                blocked_reason = %s
+                blocked_until = greatest(blocked_until, lookup_now() + make_interval(secs => %s)),
+                blocked_reason = %s,
+                probed_until = NULL
             WHERE limit_key = %s
             """,
             (min(max(length, _SHORTEST_BLOCK), _LONGEST_BLOCK), storable(reason), self._service.limit_key),
         )
 
-    def _reserve(self, key: str, key_count: int, seconds_left: float) -> tuple[int, float]:
+    def failed(self, call: Call, reason: str) -> None:
+        """A request had no answer. The fifth in a row opens the circuit, and so does a probe, for twice as long."""
+        self._connection.execute(
+            """
+            UPDATE service_limits
+            SET
+                failures = failures + 1,
+                blocked_reason = %(reason)s,
+                open_until = CASE
+                    WHEN %(is_probe)s THEN lookup_now() + make_interval(
+                        secs => least(%(longest)s, 2 * coalesce(open_seconds, %(cool_down)s))
+                    )
+                    WHEN failures + 1 = %(most)s THEN lookup_now() + make_interval(secs => %(cool_down)s)
+                    ELSE open_until
+                END,
+                open_seconds = CASE
+                    WHEN %(is_probe)s THEN least(%(longest)s, 2 * coalesce(open_seconds, %(cool_down)s))
+                    WHEN failures + 1 = %(most)s THEN %(cool_down)s
+                    ELSE open_seconds
+                END,
+                probed_until = CASE WHEN %(is_probe)s THEN NULL ELSE probed_until END
+            WHERE limit_key = %(limit_key)s
+            """,
+            {
+                "limit_key": self._service.limit_key,
+                "reason": storable(reason),
+                "is_probe": call.is_probe,
+                "most": FAILURES_IN_A_ROW,
+                "cool_down": self._service.cool_down,
+                "longest": _LONGEST_COOL_DOWN,
+            },
+        )
+
+    def succeeded(self, call: Call) -> None:
+        """The service answers: failures before this one count no longer."""
+        if call.after_failures:
+            self._connection.execute(
+                """
+                UPDATE service_limits SET failures = 0, open_until = NULL, open_seconds = NULL, probed_until = NULL
+                WHERE limit_key = %s
+                """,
+                (self._service.limit_key,),
+            )
+
+    def _reserve(
+        self, key: str, key_count: int, seconds_left: float, payers: Mapping[str, int]
+    ) -> tuple[int, float, bool, bool] | None:
         values = {
             "limit_key": self._service.limit_key,
             "service": self._service.name,
@@ -102,89 +198,135 @@ class Limiter:
             "key_count": key_count,
             "run_id": self._run_id,
             "seconds_left": max(seconds_left, 0.0),
+            "most": FAILURES_IN_A_ROW,
+            "probe": _PROBE_SECONDS,
         }
         with self._connection.transaction():
-            if self._service.quota is not None:
-                self._check_quota(self._service.quota)
+            if quotas.is_scarce(self._service):
+                self._check_budget(key_count, payers)
             row = self._connection.execute(
                 """
                 WITH slot AS (
                     UPDATE service_limits
                     SET
-                        next_slot = greatest(next_slot, blocked_until, clock_timestamp())
-                        + make_interval(secs => spacing_seconds)
+                        next_slot = greatest(next_slot, blocked_until, lookup_now())
+                        + make_interval(secs => spacing_seconds),
+                        probed_until = CASE
+                            WHEN failures >= %(most)s
+                                THEN greatest(next_slot, blocked_until, lookup_now())
+                                    + make_interval(secs => %(probe)s)
+                        END,
+                        balance = balance - %(key_count)s
                     WHERE
                         limit_key = %(limit_key)s
-                        AND greatest(next_slot, blocked_until, clock_timestamp())
-                        <= clock_timestamp() + make_interval(secs => %(seconds_left)s)
-                    RETURNING next_slot - make_interval(secs => spacing_seconds) AS begins_at
+                        AND greatest(next_slot, blocked_until, lookup_now())
+                        <= lookup_now() + make_interval(secs => %(seconds_left)s)
+                        AND (
+                            failures < %(most)s
+                            OR open_until <= lookup_now() AND coalesce(probed_until <= lookup_now(), TRUE)
+                        )
+                    RETURNING next_slot - make_interval(secs => spacing_seconds) AS begins_at, failures
+                ),
+                charged AS (
+                    INSERT INTO lookup_ledger (service, key, key_count, sent_at, run_id, limit_key)
+                    SELECT %(service)s, %(key)s, %(key_count)s, begins_at, %(run_id)s, %(limit_key)s FROM slot
+                    RETURNING call_id, sent_at
                 )
-                INSERT INTO lookup_ledger (service, key, key_count, sent_at, run_id, limit_key)
-                SELECT %(service)s, %(key)s, %(key_count)s, begins_at, %(run_id)s, %(limit_key)s FROM slot
-                RETURNING call_id, extract(epoch FROM sent_at - clock_timestamp())::double precision
+                SELECT
+                    call_id, extract(epoch FROM sent_at - lookup_now())::double precision,
+                    failures >= %(most)s, failures > 0
+                FROM charged CROSS JOIN slot
                 """,
                 values,
             ).fetchone()
-        if row is None:
-            blocked = self._blocked_seconds()
-            if blocked > 0:
-                said = self._connection.execute(
-                    "SELECT blocked_reason FROM service_limits WHERE limit_key = %s", (self._service.limit_key,)
-                ).fetchone()
-                why = said[0] if said is not None else ""
-                raise NotNow("unavailable", f"{why}; nobody asks before {max(1, round(blocked / 60))} minutes are over")
-            raise NotNow("quota", "the run's time was used up")
-        return int(row[0]), float(row[1])
+            if row is not None:
+                if payers:
+                    quotas.spend(self._connection, self._service, payers)
+                return int(row[0]), float(row[1]), bool(row[2]), bool(row[3])
+        return None
 
-    def _check_quota(self, quota: int) -> None:
+    def _check_budget(self, key_count: int, payers: Mapping[str, int]) -> None:
         # The row's lock first: two processes would count the same last request otherwise.
         self._connection.execute(
             "SELECT FROM service_limits WHERE limit_key = %s FOR UPDATE", (self._service.limit_key,)
         )
-        # Of the calls in the window the one that has to leave it before another may come.
+        reason = quotas.used_up(self._connection, self._service, key_count)
+        if reason is not None:
+            raise NotNow("quota", reason)
+        credit = quotas.balance(self._connection, self._service)
+        if credit is not None and credit < key_count:
+            raise NotNow("quota", quotas.no_credit(self._service))
+        allowance = quotas.share(self._connection, self._service) if payers else None
+        if allowance is not None:
+            spent = quotas.spending(self._connection, self._service)
+            for network, keys in payers.items():
+                if spent.get(network, 0) + keys > allowance:
+                    raise ShareSpent("quota", quotas.share_spent(network, allowance))
+
+    def _wait_for_circuit(self, seconds_left: float) -> float:
+        """How long to wait before looking again.
+
+        Raises:
+            NotNow: it is of no use.
+        """
+        what = self._obstacle()
+        # Within a run the first cool-down is waited for; a probe that failed has doubled it.
+        in_time = what.open_left <= 0 or what.open_left <= seconds_left and what.open_seconds <= self._service.cool_down
+        if what.is_open and seconds_left > 0 and in_time:
+            return max(what.open_left, _GLANCE)
+        if what.blocked > 0 or what.is_open:
+            minutes = max(1, round(max(what.blocked, what.open_left) / 60))
+            told = f", {FAILURES_IN_A_ROW} failures in a row" if what.is_open and what.blocked <= 0 else ""
+            raise NotNow("unavailable", f"{what.reason}{told}; nobody asks before {minutes} minutes are over")
+        raise NotNow("quota", "the run's time was used up")
+
+    def _obstacle(self) -> _Obstacle:
         row = self._connection.execute(
             """
-            SELECT extract(epoch FROM sent_at + make_interval(secs => %(window)s) - clock_timestamp())
-            FROM lookup_ledger
-            WHERE
-                service = %(service)s
-                AND limit_key = %(limit_key)s
-                AND sent_at > clock_timestamp() - make_interval(secs => %(window)s)
-            ORDER BY sent_at DESC
-            OFFSET %(quota)s - 1
-            LIMIT 1
+            SELECT
+                coalesce(extract(epoch FROM blocked_until - lookup_now()), 0)::double precision,
+                coalesce(blocked_reason, ''),
+                failures >= %s,
+                coalesce(extract(epoch FROM open_until - lookup_now()), 0)::double precision,
+                coalesce(open_seconds, 0)
+            FROM service_limits WHERE limit_key = %s
             """,
-            {
-                "service": self._service.name,
-                "limit_key": self._service.limit_key,
-                "window": self._service.quota_window + _QUOTA_PAD,
-                "quota": quota,
-            },
+            (FAILURES_IN_A_ROW, self._service.limit_key),
         ).fetchone()
-        if row is not None:
-            days = float(row[0]) / 86400
-            raise NotNow("quota", f"the quota of {quota} is used up, the next request may leave in {days:.1f} days")
+        return _Obstacle(*row) if row is not None else _Obstacle(0.0, "", False, 0.0, 0.0)
 
-    def _take_back(self, call_id: int) -> None:
-        self._connection.execute("DELETE FROM lookup_ledger WHERE call_id = %s", (call_id,))
+    def _take_back(self, call_id: int, is_probe: bool, payers: Mapping[str, int]) -> None:
+        with self._connection.transaction():
+            row = self._connection.execute(
+                "DELETE FROM lookup_ledger WHERE call_id = %s RETURNING key_count", (call_id,)
+            ).fetchone()
+            self._connection.execute(
+                """
+                UPDATE service_limits
+                SET
+                    balance = balance + %s,
+                    probed_until = CASE WHEN %s THEN NULL ELSE probed_until END
+                WHERE limit_key = %s AND (balance IS NOT NULL OR %s)
+                """,
+                (row[0] if row else 0, is_probe, self._service.limit_key, is_probe),
+            )
+            if payers:
+                quotas.take_back(self._connection, self._service, payers)
 
-    def _may_leave(self, call_id: int) -> bool:
-        """Looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes later after
-        its slot than the window is padded (the machine stood still) would leave beside those whose slots are now."""
+    def _may_leave(self, call_id: int) -> datetime | None:
+        """The moment, looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes later
+        after its slot than the window is padded (the machine stood still) would leave beside those whose slots are
+        now."""
         row = self._connection.execute(
             """
-            SELECT extract(epoch FROM clock_timestamp() - c.sent_at)
+            SELECT now.moment
             FROM lookup_ledger AS c
             INNER JOIN service_limits AS l USING (limit_key)
-            WHERE c.call_id = %s AND (l.blocked_until IS NULL OR l.blocked_until <= clock_timestamp())
+            CROSS JOIN (SELECT lookup_now() AS moment) AS now
+            WHERE
+                c.call_id = %s AND (l.blocked_until IS NULL OR l.blocked_until <= now.moment)
+                AND c.sent_at >= now.moment - make_interval(secs => %s)
             """,
-            (call_id,),
+            (call_id, self._service.pad),
         ).fetchone()
-        return row is not None and float(row[0]) <= self._service.pad
-
-    def _blocked_seconds(self) -> float:
-        row = self._connection.execute(
-            "SELECT extract(epoch FROM blocked_until - clock_timestamp()) FROM service_limits WHERE limit_key = %s",
-            (self._service.limit_key,),
-        ).fetchone()
-        return float(row[0]) if row is not None and row[0] is not None else 0.0
+        return None if row is None else row[0]

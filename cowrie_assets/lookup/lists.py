@@ -26,7 +26,7 @@ from cowrie_assets.lookup.asking import Asking
 from cowrie_assets.lookup.limiter import Call, Limiter, NotNow
 from cowrie_assets.lookup.services import Service, secret
 from cowrie_assets.upstreams import lists, values
-from cowrie_assets.upstreams.contract import NoAnswer, Refused, Request, Response, Transient
+from cowrie_assets.upstreams.contract import NoAnswer, Request, Response, Transient
 from cowrie_assets.upstreams.http import Sender
 from cowrie_assets.warehouse.copy_text import field
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -123,10 +123,10 @@ def _keep(
     try:
         rows = kind.rows(response.body)
     except lists.ListError as error:
-        raise Refused(f"what was fetched is not the list: {error}", response.status) from None
+        raise NoAnswer(f"what was fetched is not the list: {error}", response.status) from None
     least = max(source.minimum_rows, ceil(_LEAST_SHARE * last_rows))
     if len(rows) < least:
-        raise Refused(f"it has {len(rows):,} rows, at least {least:,} were expected", response.status)
+        raise NoAnswer(f"it has {len(rows):,} rows, at least {least:,} were expected", response.status)
     if not _add_edition(connection, service, call, response, rows, len(rows)):
         return Refreshed("still current", len(rows))
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _add_edition(
     with connection.transaction():
         # One run at a time; who waited meanwhile has nothing to add.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('list'), hashtext(%s))", (service.name,))
-        row = connection.execute("SELECT clock_timestamp()").fetchone()
+        row = connection.execute("SELECT lookup_now()").fetchone()
         moment: datetime = row[0] if row is not None else datetime.now(UTC)
         brought_by_another, _, etag, modified = _newest(connection, service.name)
         if rows is not None:
@@ -217,7 +217,7 @@ def _write_entries(connection: Connection, name: str, rows: list[str], moment: d
 
 def _newest(connection: Connection, name: str) -> tuple[bool, int, str | None, str | None]:
     row = connection.execute(
-        "SELECT valid_until > now(), row_count, etag, last_modified FROM list_editions WHERE list = %s "
+        "SELECT valid_until > lookup_now(), row_count, etag, last_modified FROM list_editions WHERE list = %s "
         "ORDER BY fetched_at DESC LIMIT 1",
         (name,),
     ).fetchone()

@@ -1,6 +1,6 @@
 """The services there are: where each is, how often it may be asked, how long its answers live, what it needs.
 
-Lives here: one row a service, and what an operator may change of it in `sensors.toml`. Not here: how a service is asked
+Lives here: one row a service. Not here: what an operator changes of it (`configured`), how a service is asked
 (`cowrie_assets.upstreams`), whether a question leaves (`asking`).
 """
 
@@ -8,32 +8,65 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Literal
 
-from cowrie_assets.settings import ADDRESS_VARIABLES, Settings, SettingsError
-from cowrie_assets.upstreams.contract import AddressService
+from cowrie_assets.upstreams.contract import BulkService, KeyService, Reading, Request, Response, Unsuitable
 from cowrie_assets.upstreams.dshield import DShield
 from cowrie_assets.upstreams.greynoise import GreyNoise
+from cowrie_assets.upstreams.greynoise_bulk import GreyNoiseBulk
+from cowrie_assets.upstreams.hibp import PwnedPasswords
 from cowrie_assets.upstreams.spur import Spur
 from cowrie_assets.upstreams.urlhaus import URLhaus
+from cowrie_assets.upstreams.virustotal import VirusTotal
 
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
-_UNITS = {"s": 1.0, "m": MINUTE, "min": MINUTE, "h": HOUR, "d": DAY, "day": DAY, "w": WEEK, "week": WEEK}
-_LONGEST = 100 * 366 * DAY  # a century: an interval that PostgreSQL can add to a date
-_SANDBOX_CREDENTIAL = "sandbox:"
-_OFFLINE = "offline: COWRIE_OFFLINE is set"
+SANDBOX_CREDENTIAL = "sandbox:"
+_CALENDAR = {"day": DAY, "month": 30 * DAY}
+_ROLLING = {"h": HOUR, "d": DAY, "w": WEEK, "week": WEEK}
+_QUOTA = re.compile(r"(\d{1,9})\s*/\s*(\d{0,4})\s*(h|d|w|day|week|month)")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """So many keys may be asked about in a calendar day or month of UTC, or in any stretch of `seconds`."""
+
+    keys: int
+    seconds: float
+    calendar: Literal["day", "month"] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Quota:
+        """`500/day` and `15500/month` begin anew with the day or month; `25/week` and `30/24h` never do.
+
+        Raises:
+            ValueError: it is written in another way.
+        """
+        match = _QUOTA.fullmatch(text.strip())
+        if match is None or int(match[1]) < 1 or match[2] == "0":
+            raise ValueError(text)
+        unit, number = match[3], int(match[2] or 1)
+        if unit in ("day", "month") and number == 1:
+            return cls(int(match[1]), _CALENDAR[unit], "day" if unit == "day" else "month")
+        if unit == "month":
+            raise ValueError(text)
+        return cls(int(match[1]), number * _ROLLING.get(unit, DAY))
+
+    def __str__(self) -> str:
+        if self.calendar is not None:
+            return f"{self.keys}/{self.calendar}"
+        return f"{self.keys}/week" if self.seconds == WEEK else f"{self.keys}/{self.seconds / HOUR:g}h"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service. `requests` may leave in `window` seconds, spaced evenly; `quota` in `quota_window` seconds at most.
-    Times to live and `blocked_for` (after a 429 that does not say how long) are seconds. `credential` says where the
-    key or the contact is (`env:NAME` or `file:PATH`), never what it is."""
+    """One service. `requests` may leave in `window` seconds, spaced evenly, and of `quotas` none is exceeded.
+    Times to live, `blocked_for` (after a 429 that does not say how long) and `cool_down` (after five failures in a row,
+    doubled with each probe that fails) are seconds. `credential` says where the key or the contact is (`env:NAME` or
+    `file:PATH`), never what it is. One source network may spend `network_share` of a scarce quota in a day."""
 
     name: str
     address: str
@@ -42,13 +75,19 @@ class Service:
     ttl_found: float
     ttl_not_found: float
     credential: str | None = None
+    account: str | None = None
     contact: str | None = "env:DSHIELD_EMAIL"
+    asks_about: Literal["address", "file", "password"] = "address"
     families: tuple[int, ...] = (4, 6)
     workers: int = 2
     blocked_for: float = 60.0
-    quota: int | None = None
-    quota_window: float = WEEK
+    cool_down: float = 15.0
+    quotas: tuple[Quota, ...] = ()
+    by_balance: bool = False
+    network_share: float = 0.2
+    ttl_doubtful: float | None = None
     batch: int = 1
+    at_home: bool = True
     switched_off: str | None = None
 
     @property
@@ -63,24 +102,29 @@ class Service:
 
     @property
     def sustained(self) -> float:
-        """Seconds a key in the long run: what the rate or the quota permits, over the keys of a batch."""
-        by_quota = self.quota_window / self.quota if self.quota else 0.0
-        return max(self.spacing, by_quota) / self.batch
+        """Seconds a key in the long run: what the rate, over the keys of a batch, or a quota permits."""
+        return max([self.spacing / self.batch, *(quota.seconds / quota.keys for quota in self.quotas)])
 
     @property
     def not_configured(self) -> str | None:
         """Why it cannot be asked, in words; None where it can."""
         if self.switched_off is not None:
             return self.switched_off
-        if self.credential is not None and not secret(self.credential):
-            return f"no key: set {_named(self.credential)}"
+        for reference in (self.account, self.credential):
+            if reference is not None and not secret(reference):
+                return f"no key: set {_named(reference)}"
         return None
 
     @property
     def limit_key(self) -> str:
         """Limits belong to a service and a credential: two keys have two budgets. A fingerprint, never the key."""
         value = secret(self.credential) if self.credential else None
-        return self.name if value is None else f"{self.name}/{sha256(value.encode()).hexdigest()[:8]}"
+        return self.name if value is None else f"{self.name}/{_fingerprint(value)}"
+
+    @property
+    def shelf(self) -> str:
+        """Where its answers lie among the cached files: those of a stand-in for it never beside its own."""
+        return self.name if self.at_home else f"{self.name}-at-{_fingerprint(self.address)}"
 
 
 # The documented limits, or the seeds' where they are more polite; `upstreams` knows the sources.
@@ -117,8 +161,9 @@ SERVICES = {
             ttl_not_found=7 * DAY,
             credential="env:SPUR_API_KEY",
             workers=8,
-            # Its 429 is an empty account, not a speed limit.
+            # Its 429 is an empty account, not a speed limit; each answer says how many credits are left.
             blocked_for=HOUR,
+            by_balance=True,
         ),
         Service(
             name="greynoise",
@@ -132,7 +177,7 @@ SERVICES = {
             workers=1,
             blocked_for=HOUR,
             # The community's 25 a week (2026-08): a sample of the most telling addresses.
-            quota=25,
+            quotas=(Quota(25, WEEK),),
         ),
         Service(
             name="cymru",
@@ -143,6 +188,54 @@ SERVICES = {
             ttl_found=30 * DAY,
             ttl_not_found=7 * DAY,
             batch=500,
+        ),
+        Service(
+            name="virustotal",
+            address="https://www.virustotal.com",
+            requests=4,
+            window=MINUTE,
+            ttl_found=30 * DAY,
+            # Few engines or none: a later scan may say otherwise.
+            ttl_doubtful=7 * DAY,
+            # Doubled each time that the file is unknown still.
+            ttl_not_found=2 * DAY,
+            credential="env:VT_API_KEY",
+            asks_about="file",
+            blocked_for=MINUTE,
+            quotas=(Quota(500, DAY, "day"), Quota(15_500, 30 * DAY, "month")),
+        ),
+        Service(
+            name="hibp",
+            address="https://api.pwnedpasswords.com",
+            # No limit is published; 20 a second is polite.
+            requests=20,
+            window=1.0,
+            ttl_found=60 * DAY,
+            ttl_not_found=60 * DAY,
+            asks_about="password",
+            workers=8,
+        ),
+        Service(
+            name="maxmind",
+            address="https://updates.maxmind.com",
+            requests=1,
+            window=1.0,
+            # How often it is looked whether there is a newer edition; there are two a week.
+            ttl_found=DAY,
+            ttl_not_found=DAY,
+            account="env:MAXMIND_ACCOUNT_ID",
+            credential="env:MAXMIND_LICENSE_KEY",
+            blocked_for=DAY,
+            quotas=(Quota(30, DAY),),
+        ),
+        Service(
+            name="dbip",
+            address="https://download.db-ip.com",
+            requests=1,
+            window=1.0,
+            ttl_found=DAY,
+            ttl_not_found=DAY,
+            blocked_for=DAY,
         ),
         Service(
             name="tor_exits",
@@ -162,48 +255,36 @@ SERVICES = {
         ),
     )
 }
-_CLIENTS: dict[str, Callable[[Service], AddressService]] = {
+_CLIENTS: dict[str, Callable[[Service], KeyService]] = {
     "dshield": lambda s: DShield(s.address, secret(s.credential) or ""),
     "urlhaus": lambda s: URLhaus(s.address, secret(s.credential) or "", secret(s.contact)),
     "spur": lambda s: Spur(s.address, secret(s.credential) or "", secret(s.contact)),
     "greynoise": lambda s: GreyNoise(s.address, secret(s.credential) or "", secret(s.contact)),
+    "virustotal": lambda s: VirusTotal(s.address, secret(s.credential) or "", secret(s.contact)),
+    "hibp": lambda s: PwnedPasswords(s.address, secret(s.contact)),
 }
 
 
-def client(service: Service) -> AddressService:
-    """What asks the service and reads its answers."""
-    return _CLIENTS[service.name](service)
+def client(service: Service) -> BulkService:
+    """What asks the service and reads its answers; a batch has as many keys as `service.batch` at the most."""
+    if service.name == "greynoise" and service.batch > 1:
+        return GreyNoiseBulk(service.address, secret(service.credential) or "", secret(service.contact))
+    return _OneByOne(_CLIENTS[service.name](service))
 
 
-def configured_services(settings: Settings) -> dict[str, Service]:
-    """Every service as this operator set it.
+class _OneByOne:
+    """A service that takes one key at a time, as one that takes batches."""
 
-    Raises:
-        SettingsError: `sensors.toml` names a service or a setting that there is not, or a value that cannot be.
-    """
-    unknown = set(settings.services) - set(SERVICES)
-    if unknown:
-        raise SettingsError(
-            f"{settings.config}: unknown service {min(unknown)!r}; there are {', '.join(sorted(SERVICES))}"
-        )
-    services = {}
-    for name, service in SERVICES.items():
-        place = "feeds" if name in ("tor_exits", "cloud_ranges") else name
-        address = _checked(place, settings.addresses.get(place, service.address))
-        known = replace(service, address=address, switched_off=_OFFLINE if settings.offline else None)
-        if settings.mode == "sandbox":
-            services[name] = _sandboxed(known)
-        else:
-            services[name] = _changed(known, settings.services.get(name, {}), settings.config)
-    return services
+    def __init__(self, service: KeyService) -> None:
+        self._service = service
 
+    def request_many(self, keys: Sequence[str], /) -> Request:
+        (key,) = keys
+        return self._service.request(key)
 
-def max_time(settings: Settings) -> float:
-    """How long, in seconds, a run may wait for rates before it leaves the rest to the next one."""
-    unknown = set(settings.enrichment) - {"max_time"}
-    if unknown:
-        raise SettingsError(f"{settings.config}: [enrichment] has an unknown setting: {min(unknown)}")
-    return duration(settings.enrichment.get("max_time", "30m"), f"{settings.config}: [enrichment] max_time")
+    def read_many(self, keys: Sequence[str], response: Response, /) -> dict[str, Reading | Unsuitable]:
+        (key,) = keys
+        return {key: self._service.read(key, response)}
 
 
 def secret(reference: str | None) -> str | None:
@@ -218,97 +299,13 @@ def secret(reference: str | None) -> str | None:
             return Path(where).expanduser().read_text(encoding="utf-8").strip() or None
         except (OSError, ValueError, RuntimeError):  # not there, not text, or a user's folder that there is not
             return None
-    return "sandbox@sandbox.invalid" if reference == _SANDBOX_CREDENTIAL else None
-
-
-def duration(value: Any, where: str) -> float:
-    """Seconds of `90`, `"90s"`, `"30m"`, `"2h"` or `"7d"`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)?", value.strip()) if isinstance(value, str) else None
-    if match is not None:
-        seconds = float(match.group(1)) * _UNITS[match.group(2) or "s"]
-    else:
-        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
-    if not 0 <= seconds <= _LONGEST:
-        raise SettingsError(f'{where} is {value!r}: write a time as 90, "90s", "30m", "2h" or "7d"')
-    return seconds
-
-
-def _checked(place: str, address: str) -> str:
-    """An address that can be asked, and printed: there is no password in it."""
-    variable = ADDRESS_VARIABLES[place]
-    if place == "cymru":
-        host, _, port = address.rpartition(":")
-        if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-            raise SettingsError(f"{variable} is {address!r}: write it as host:port, for example whois.cymru.com:43")
-        return address
-    parts = urlsplit(address)
-    if "@" in parts.netloc:
-        raise SettingsError(f"{variable} holds a user or a password: keys have variables of their own")
-    if address and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise SettingsError(f"{variable} is {address!r}: write it as https://host")
-    return address
-
-
-def _rate(value: Any, where: str) -> tuple[int, float]:
-    """Requests and window of `"30/min"`, `"1/s"` or `"4/12s"`."""
-    match = (
-        re.fullmatch(r"(\d+)\s*/\s*(\d*)\s*(s|m|min|h|d|day|week)", value.strip()) if isinstance(value, str) else None
-    )
-    if match is None or int(match.group(1)) < 1 or int(match.group(2) or 1) < 1:
-        raise SettingsError(f'{where} is {value!r}: write a rate as "30/min", "1/s" or "4/12s"; 0 switches nothing off')
-    return int(match.group(1)), int(match.group(2) or 1) * _UNITS[match.group(3)]
-
-
-def _changed(service: Service, table: Mapping[str, Any], config: Path | None) -> Service:
-    changed = service
-    for key, value in table.items():
-        where = f"{config}: [services.{service.name}] {key}"
-        if key == "rate":
-            requests, window = _rate(value, where)
-            changed = replace(changed, requests=requests, window=window)
-        elif key == "quota":
-            quota, quota_window = _rate(value, where)
-            changed = replace(changed, quota=quota, quota_window=quota_window)
-        elif key in ("ttl_found", "ttl_not_found"):
-            changed = replace(changed, **{key: duration(value, where)})  # type: ignore[arg-type]
-        elif key == "batch" and service.name == "cymru":
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 5000:
-                raise SettingsError(f"{where} is {value!r}: a batch has 1 to 5000 addresses")
-            changed = replace(changed, batch=value)
-        elif key == "key" and service.credential is not None:
-            if not isinstance(value, str) or not value.startswith(("env:", "file:")):
-                # Not repeated: somebody may have written the key itself.
-                raise SettingsError(f'{where}: say where the key is, as "env:NAME" or "file:PATH", not the key itself')
-            changed = replace(changed, credential=_beside(config, value))
-        else:
-            raise SettingsError(f"{where}: there is no such setting")
-    return changed
-
-
-def _beside(config: Path | None, reference: str) -> str:
-    """A key file's relative path starts at the file that names it, as the sensors' folders do."""
-    kind, _, where = reference.partition(":")
-    if kind != "file" or config is None:
-        return reference
-    return f"file:{config.parent / where}" if not where.startswith("~") else reference
-
-
-def _sandboxed(service: Service) -> Service:
-    """Raised limits, on both sides; nobody but the sandbox is ever asked."""
-    known = replace(
-        service,
-        credential=_SANDBOX_CREDENTIAL if service.credential else None,
-        contact=_SANDBOX_CREDENTIAL,
-        requests=1500,
-        window=1.0,
-        workers=4,
-        quota=100 if service.quota else None,
-    )
-    if service.address in ("", SERVICES[service.name].address):
-        return replace(known, switched_off=known.switched_off or "the sandbox's services were never started")
-    return known
+    return "sandbox@sandbox.invalid" if reference == SANDBOX_CREDENTIAL else None
 
 
 def _named(credential: str) -> str:
     kind, _, where = credential.partition(":")
     return where if kind == "env" else f"a readable file at {where}"
+
+
+def _fingerprint(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:8]

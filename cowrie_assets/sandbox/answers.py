@@ -1,7 +1,8 @@
 """How each service spells what it knows of an address: the vendors' wire shapes, and the two bulk lists.
 
 Lives here: status and JSON body of DShield, URLhaus, Spur and GreyNoise, Team Cymru's lines, the lists of Tor exits
-and of clouds. Not here: what is true (`facts`), credentials, limits and faults (`vendors`, `limits`, `faults`).
+and of clouds. Not here: what is true (`facts`), files and passwords (`hashanswers`), credentials, limits and faults
+(`vendors`, `limits`, `faults`).
 
 An awkward answer has what real ones were seen to have: numbers in strings, null where a list is due, leftovers of a
 conversion from XML. None of them leaves open what is meant.
@@ -9,6 +10,7 @@ conversion from XML. None of them leaves open what is meant.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from ipaddress import IPv4Network, ip_address
 from typing import Any
@@ -17,7 +19,10 @@ from cowrie_assets.sandbox.facts import AS_OF, Case, case, truth
 from cowrie_assets.sandbox.origins import system_name
 from cowrie_assets.sandbox.pools import POOLS
 
-__all__ = ["cloud_ranges", "cymru_system_row", "dshield", "greynoise", "rows", "spur", "tor_exits", "truth", "urlhaus"]
+__all__ = [
+    "cloud_ranges", "cymru_system_row", "dshield", "greynoise", "greynoise_bulk", "rows", "spur", "tor_exits", "truth",
+    "urlhaus",
+]  # fmt: skip
 
 Body = dict[str, Any]
 Answer = tuple[int, Body]
@@ -211,6 +216,55 @@ def greynoise(seed: int, address: str, as_of: date = AS_OF) -> Answer:
     if oddity == "no link":
         del body["link"]
     return 200, body
+
+
+def greynoise_bulk(
+    seed: int, addresses: Iterable[Any], as_of: date = AS_OF, *, quick: bool = False, licensed: bool = False
+) -> Body:
+    """`POST /v3/ip`. Without the licence nothing is said of known businesses: `found` is null, as are those addresses
+    of which nothing else is known."""
+    data: list[Body] = []
+    not_found: list[str] = []
+    invalid: list[Any] = []
+    for address in dict.fromkeys(str(one) for one in addresses):
+        asked = case("greynoise", seed, address, as_of) if _is_address(address) else None
+        if asked is None or asked.facts["outcome"] == "not_applicable":
+            invalid.append(address)
+        elif asked.facts["outcome"] == "not_found":
+            not_found.append(asked.address)
+        else:
+            data.append(_greynoise_entry(asked, quick, licensed))
+    told: Body = {
+        "restricted_fields": [] if licensed else ["business_service_intelligence"],
+        "message": "ok",
+        "ips_not_found": not_found,
+        "invalid_ips": invalid,
+    }
+    return {"data": data, "request_metadata": told}
+
+
+def _greynoise_entry(asked: Case, quick: bool, licensed: bool) -> Body:
+    facts, oddity, origin = asked.facts, asked.oddity, asked.origin
+    business: Body = {"found": facts["riot"] if licensed else None, "trust_level": ""}
+    if licensed and facts["riot"]:
+        business |= {"trust_level": "1", "name": facts["name"], "category": "public_dns"}
+    scanner: Body = {"found": facts["noise"]}
+    if facts["noise"]:
+        scanner["classification"] = facts["classification"]
+    if facts["noise"] and not quick:
+        tags = [{"id": f"{asked.dice.below(1 << 32):08x}", "slug": "ssh-bruteforcer", "name": "SSH Bruteforcer"}]
+        scanner |= {
+            "actor": facts["name"],
+            "spoofable": False,
+            "bot": False,
+            "vpn": origin.kind == "vpn",
+            "tor": origin.kind == "tor",
+            "tags": None if oddity == "no link" else tags,
+            "last_seen": "" if oddity == "undated" else facts["last_seen"],
+            "last_seen_timestamp": "" if oddity == "undated" else f"{facts['last_seen']} 07:00:00",
+            "metadata": {"asn": f"AS{origin.asn}", "category": origin.kind, "organization": origin.as_name},
+        }
+    return {"ip": asked.address, "business_service_intelligence": business, "internet_scanner_intelligence": scanner}
 
 
 def rows(seed: int, address: str, as_of: date = AS_OF) -> list[str]:

@@ -1,64 +1,79 @@
 """What can go wrong with an answer, and when: faults by script or by chance, per service.
 
 Lives here: the kinds of faults, the order in which they come. Not here: what each does to an answer on the wire
-(`webservices`, `whois`).
+(`spoiling`, `whois`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cowrie_assets.sandbox.limits import SERVICES
 from cowrie_assets.sandbox.origins import DEFAULT_SEED, Dice
+from cowrie_assets.sandbox.rules import SERVICES
 
 HTTP_KINDS = frozenset(
     {
-        "500",
-        "502",
-        "503",
-        "504",
-        "429",
-        "hang",
-        "reset",
-        "cut",
-        "html",
-        "empty",
-        "null",
-        "list",
-        "wrong-address",
-        "slow",
+        "500", "502", "503", "504", "429", "refuse", "hang", "reset", "cut", "html", "empty", "null", "list",
+        "wrong-address", "wrong-type", "slow", "gzip-garbage", "bom", "huge", "endless",
     }
-)
-WHOIS_KINDS = frozenset({"truncate", "dribble", "midline", "banner-only", "silence", "drop-rows"})
+)  # fmt: skip
+WHOIS_KINDS = frozenset(
+    {"truncate", "dribble", "midline", "banner-only", "silence", "drop-rows", "refuse", "delay"}
+)  # fmt: skip
+# What only some services can suffer.
+_JSON_KINDS = frozenset({"duplicate-keys"})
+_OWN_KINDS: dict[str, frozenset[str]] = {
+    "cymru": WHOIS_KINDS,
+    "dshield": HTTP_KINDS | _JSON_KINDS,
+    "urlhaus": HTTP_KINDS | _JSON_KINDS | {"402", "unknown-status"},
+    "spur": HTTP_KINDS | _JSON_KINDS,
+    "greynoise": HTTP_KINDS | _JSON_KINDS | {"drop-rows"},
+    "virustotal": HTTP_KINDS | _JSON_KINDS,
+    "hibp": HTTP_KINDS | {"lower-case"},
+    "maxmind": HTTP_KINDS | _JSON_KINDS | {"corrupt", "wrong-md5", "expired"},
+    "dbip": HTTP_KINDS | {"corrupt"},
+    "feeds": HTTP_KINDS,
+}
 # A script's place for an answer that is left alone.
 NO_FAULT = "ok"
 _OPTIONS: dict[str, frozenset[str]] = {
-    "429": frozenset({"retry_after", "penalty"}),
+    "429": frozenset({"retry_after", "penalty", "code"}),
     "503": frozenset({"retry_after"}),
     "reset": frozenset({"bytes"}),
     "cut": frozenset({"bytes"}),
     "slow": frozenset({"bytes", "delay"}),
-    "dribble": frozenset({"delay"}),
+    "huge": frozenset({"bytes"}),
+    "endless": frozenset({"bytes", "delay"}),
+    "corrupt": frozenset({"how"}),
+    "dribble": frozenset({"bytes", "delay"}),
+    "delay": frozenset({"delay"}),
     "midline": frozenset({"bytes"}),
     "truncate": frozenset({"rows"}),
     "drop-rows": frozenset({"rows"}),
 }
+_HOWS = ("gzip", "tar", "mmdb")
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault. Options by kind; each has a default of its own:
 
-    - 429: `retry_after`, the header's text as it is sent (absent by default, and so for 503), and `penalty`, the
-      seconds of a penalty box that opens with it (by default the service's own)
+    - 429: `retry_after`, the header's text as it is sent (absent by default, and so for 503), `penalty`, the seconds
+      of a penalty box that opens with it (by default the service's own), and `code`, VirusTotal's word for it
     - reset, cut: `bytes` of the body that still arrive; a reset after 0 sends no header either
     - slow: `bytes` at a time, each after `delay` seconds
-    - dribble: `delay` seconds before each byte
+    - huge: the answer, and line ends until there are `bytes` (60 MB) of it
+    - endless: the answer without a length, and line ends for ever, `bytes` of them every `delay` seconds
+    - corrupt: `how` is "gzip", "tar" or "mmdb", the first layer that is broken
+    - dribble: `delay` seconds before each byte, or as many `bytes`; delay: `delay` seconds for each address
     - midline: `bytes` of the last line still arrive
-    - truncate, drop-rows: how many addresses' `rows` are missing, at the end or spread
+    - truncate, drop-rows: how many addresses' `rows` are missing, at the end or spread (of GreyNoise's every third)
+
+    A connection cannot be refused for one service alone, they share a port: "refuse" closes it without a byte. For
+    refusals of all see `Sandbox.refusing`.
     """
 
     kind: str
@@ -75,14 +90,24 @@ class Fault:
             return None
         described = {"kind": what} if isinstance(what, str) else dict(what) if isinstance(what, Mapping) else {}
         kind = described.pop("kind", None)
-        if kind not in (WHOIS_KINDS if service == "cymru" else HTTP_KINDS):
+        if kind not in _OWN_KINDS[service]:
             raise ValueError(f"{service} has no fault {what!r}")
         if unknown := sorted(set(described) - _OPTIONS.get(kind, frozenset())):
             raise ValueError(f"the fault {kind} has no {', '.join(unknown)}")
         for name, value in described.items():
-            if name != "retry_after" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            if not _is_fitting(name, value):
                 raise ValueError(f"{name} is {value!r}")
         return cls(kind, described)
+
+
+def _is_fitting(name: str, value: Any) -> bool:
+    if name == "retry_after":
+        return True
+    if name == "code":
+        return isinstance(value, str)
+    if name == "how":
+        return value in _HOWS
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 @dataclass(frozen=True)
@@ -122,16 +147,37 @@ class Faults:
             else:
                 self._scripts[service] = plan
 
-    def next(self, service: str) -> Fault | None:
-        """The fault of the request that is being answered now."""
+    def next(self, service: str, suffers: Callable[[str], bool] = lambda _: True) -> Fault | None:
+        """The fault of the request that is being answered now. `suffers` says whether one of that kind can befall it:
+        a script's waits for a request that it can, one by chance does not come."""
+        fault = self._upcoming(service)
+        fits = fault is None or suffers(fault.kind)
+        if fits or not self._scripts.get(service):
+            self._move_on(service)
+        return fault if fits else None
+
+    def next_is_refusal(self, service: str) -> bool:
+        """Whether the next fault comes before anything is read; if so it has come."""
+        fault = self._upcoming(service)
+        if fault is None or fault.kind != "refuse":
+            return False
+        self._move_on(service)
+        return True
+
+    def _upcoming(self, service: str) -> Fault | None:
         if script := self._scripts.get(service):
-            return script.popleft()
+            return script[0]
         chance = self._chances.get(service)
         if chance is None:
             return None
-        number = self._drawn[service] = self._drawn.get(service, 0) + 1
-        dice = Dice(self._seed, "fault", service, number)
+        dice = Dice(self._seed, "fault", service, self._drawn[service] + 1)
         return dice.pick(chance.kinds) if dice.below(10_000) < chance.per_ten_thousand else None
+
+    def _move_on(self, service: str) -> None:
+        if script := self._scripts.get(service):
+            script.popleft()
+        elif service in self._chances:
+            self._drawn[service] += 1
 
 
 def _understand(service: str, plan: Any) -> deque[Fault | None] | _Chance:

@@ -1,41 +1,42 @@
 """The sandbox's outside world as one process or thread: the web services, the whois server, and their control.
 
-Lives here: the two ports, on loopback only, starting and stopping, and the control API below `/__ctl`. Not here: the
-services' rules (`vendors`, `webservices`, `whois`), their judgement (`limits`), their answers (`answers`).
+Lives here: the ports, on loopback only, starting and stopping. Not here: the control API (`control`), the services'
+rules (`vendors`, `webservices`, `whois`), their judgement (`limits`), their answers (`answers`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from cowrie_assets.sandbox.clock import Clock
+from cowrie_assets.sandbox.control import CONTROL, control
+from cowrie_assets.sandbox.dataset import Dataset
 from cowrie_assets.sandbox.facts import AS_OF
 from cowrie_assets.sandbox.faults import Faults
-from cowrie_assets.sandbox.limits import SERVICES, Ledger, Limits, Profile, profile_rules
+from cowrie_assets.sandbox.limits import Ledger, Limits
 from cowrie_assets.sandbox.origins import DEFAULT_SEED
+from cowrie_assets.sandbox.rules import SERVICES, Profile, profile_rules
+from cowrie_assets.sandbox.vendor import World
 from cowrie_assets.sandbox.webservices import WebServices
 from cowrie_assets.sandbox.whois import Whois
+
+_Result = TypeVar("_Result")
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 20.0
-_CONTROL = "/__ctl/"
 
 
 class _WebServer(uvicorn.Server):
@@ -55,7 +56,7 @@ class Sandbox:
         ...     sorted(sandbox.environment())[0]
         'COWRIE_CYMRU_ADDRESS'
 
-    Port 0 is any free one. What the ledger and the control API say is by this machine's monotonic clock.
+    Port 0 is any free one. Everything goes by `clock`: this machine's time, and what `advance` added to it.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class Sandbox:
         profile_rules(limits)  # an unknown profile fails here, not in the thread
         self.seed = seed
         self.as_of = as_of
-        self.ledger = Ledger()
-        self._limits = Limits(limits)
+        self.clock = Clock()
+        self.ledger = Ledger(self.clock)
+        self._limits = Limits(limits, self.clock)
+        self._dataset = Dataset()
         self._faults = Faults(seed)
         self._ports = (http_port, whois_port)
         self._http_port = 0
@@ -80,6 +83,7 @@ class Sandbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._web: _WebServer | None = None
+        self._whois: Whois | None = None
 
     @property
     def http_url(self) -> str:
@@ -95,7 +99,7 @@ class Sandbox:
         return {**web, "COWRIE_CYMRU_ADDRESS": self.whois_address}
 
     def limits(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Change fields of the services' rules: `requests`, `window`, `penalty`, `quota`.
+        """Change fields of the services' rules, of `rules.Rule`; that of GreyNoise's paid keys is `greynoise-paid`.
 
         Raises:
             ValueError: an unknown service or field, a value that is none.
@@ -110,15 +114,33 @@ class Sandbox:
         """
         self._faults.plan(plans)
 
+    def dataset(self, service: str, key: str, answer: Mapping[str, Any] | None) -> None:
+        """Replace the answer about one key by a literal one (None: by the sandbox's own); see `Dataset.replace`.
+
+        Raises:
+            ValueError: an unknown service, an answer that is none.
+        """
+        self._dataset.replace(service, key, answer)
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass, for the judges, the ledger, the quotas and the files that age.
+
+        Raises:
+            ValueError: not a number of seconds, or a negative one.
+        """
+        self.clock.advance(seconds)
+
     def reset(self) -> None:
-        """Empty the ledger, drop all faults, and go back to the limits of the start."""
+        """Empty the ledger, drop faults and replaced answers, and go back to the limits and the time of the start."""
+        self.clock.reset()
+        self._dataset.reset()
         self._limits.reset()
         self._faults.reset()
         self.ledger.clear()
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """The ledger in numbers, per service; see `Ledger.summary`."""
-        return self.ledger.summary({service: self._limits[service].rule.window for service in SERVICES})
+        return self.ledger.summary({service: self._limits.rule(service).window for service in SERVICES})
 
     async def serve(self, ready: Callable[[Sandbox], None] | None = None) -> None:
         """Listen until `stop`, and call `ready` once both ports do. A sandbox serves once.
@@ -127,16 +149,17 @@ class Sandbox:
             OSError: a port is taken.
         """
         self._loop = asyncio.get_running_loop()
-        with _listen(self._ports[0]) as http, _listen(self._ports[1]) as whois_listener:
+        with ExitStack() as open_sockets:
+            http, whois_listener, store = (open_sockets.enter_context(_bind(port)) for port in (*self._ports, 0))
             self._http_port, self._whois_port = http.getsockname()[1], whois_listener.getsockname()[1]
-            shared: dict[str, Any] = {
-                "seed": self.seed, "as_of": self.as_of, "limits": self._limits, "faults": self._faults,
-                "ledger": self.ledger,
-            }  # fmt: skip
-            whois = Whois(**shared)
-            web = self._web = _WebServer(_web_config(self._application(WebServices(**shared, reset=self._reset))))
+            store_url = f"http://{_HOST}:{store.getsockname()[1]}"
+            world = World(self.seed, self.as_of, self.clock, self._limits, self._dataset, store_url)
+            shared: dict[str, Any] = {"faults": self._faults, "ledger": self.ledger}
+            whois = self._whois = Whois(world, **shared)
+            services = WebServices(world, **shared, end=self._end)
+            web = self._web = _WebServer(_web_config(self._application(services)))
             await whois.start(whois_listener)
-            serving = asyncio.create_task(web.serve([http]))
+            serving = asyncio.create_task(web.serve([http, store]))
             try:
                 while not web.started and not serving.done():
                     await asyncio.sleep(0.005)
@@ -148,9 +171,7 @@ class Sandbox:
             finally:
                 await whois.stop()
                 web.should_exit = True
-                # Those that hang would hang on, and those that idle have nothing to wait for.
-                for connection in list(web.server_state.connections):
-                    connection.transport.abort()
+                self._abort_connections()  # those that hang would hang on, those that idle have nothing to wait for
                 await serving
 
     def stop(self) -> None:
@@ -189,20 +210,61 @@ class Sandbox:
             if self._thread.is_alive():
                 raise TimeoutError(f"the sandbox did not stop within {_STOP_SECONDS:.0f} s")
 
-    def _reset(self, scope: Scope) -> None:
-        """Close a request's connection with a TCP reset: what was not read yet is lost."""
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Meanwhile nobody listens on the ports of the web services and of whois, and no connection is left: whoever
+        connects is refused, as by a machine that is up and a program that is not."""
+        held = self._in_loop(self._close_ports())
+        try:
+            yield
+        finally:
+            self._in_loop(self._open_ports(held))
+
+    def _in_loop(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("the sandbox does not listen")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_STOP_SECONDS)
+
+    async def _close_ports(self) -> list[socket.socket]:
+        """What holds the ports meanwhile, without listening: nobody else gets them."""
+        if self._web is not None and self._whois is not None:
+            for server in self._web.servers:
+                server.close()
+            self._web.servers.clear()
+            self._whois.pause()
+            self._abort_connections()
+        return [_bind(self._http_port), _bind(self._whois_port)]
+
+    async def _open_ports(self, held: list[socket.socket]) -> None:
+        web, whois = self._web, self._whois
+        if web is not None and whois is not None:
+            loop = asyncio.get_running_loop()
+            # What uvicorn does when it starts.
+            kind: Any = web.config.http_protocol_class
+            state = {"config": web.config, "server_state": web.server_state, "app_state": web.lifespan.state}
+            web.servers.append(await loop.create_server(lambda: kind(**state), sock=held[0]))
+            await whois.start(held[1])
+
+    def _abort_connections(self) -> None:
+        for connection in list(self._web.server_state.connections) if self._web else ():
+            connection.transport.abort()
+
+    def _end(self, scope: Scope, hard: bool) -> None:
+        """Close a request's connection. Hard is with a TCP reset: what was not read yet is lost."""
         for connection in list(self._web.server_state.connections) if self._web else ():
             if getattr(connection, "client", None) == scope["client"]:
-                sock = connection.transport.get_extra_info("socket")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if hard:
+                    sock = connection.transport.get_extra_info("socket")
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.transport.abort()
 
     def _application(self, services: WebServices) -> Callable[[Scope, Receive, Send], Any]:
-        control = _control(self)
+        controlling = control(self)
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             # Not by routes: the control's middleware would cost every request of the services.
-            await (control if scope["path"].startswith(_CONTROL) else services)(scope, receive, send)
+            await (controlling if scope["path"].startswith(CONTROL) else services)(scope, receive, send)
 
         return application
 
@@ -242,13 +304,12 @@ def run(
     asyncio.run(serve(http_port=http_port, whois_port=whois_port, seed=seed, limits=limits, ready=ready))
 
 
-def _listen(port: int) -> socket.socket:
+def _bind(port: int) -> socket.socket:
     # The protocol is named because asyncio turns Nagle's algorithm off only where it is: 40 ms for every answer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((_HOST, port))
-        listener.listen(1024)
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"port {port} on {_HOST}: {error.strerror}") from None
@@ -263,54 +324,8 @@ def _web_config(application: Callable[[Scope, Receive, Send], Any]) -> uvicorn.C
         log_config=None,
         log_level="critical",
         access_log=False,
-        proxy_headers=False,  # they would change a request's client, by which `_reset` finds its connection
+        proxy_headers=False,  # they would change a request's client, by which `_end` finds its connection
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-
-
-def _control(sandbox: Sandbox) -> Starlette:
-    """`POST reset`, `POST limits`, `POST faults`, `GET ledger[?service=…]`, `GET health`."""
-
-    async def reset(_: Request) -> Response:
-        sandbox.reset()
-        return JSONResponse({"ok": True})
-
-    async def limits(request: Request) -> Response:
-        return await _apply(request, sandbox.limits)
-
-    async def faults(request: Request) -> Response:
-        return await _apply(request, sandbox.faults)
-
-    async def ledger(request: Request) -> Response:
-        service = request.query_params.get("service")
-        if service is None:
-            return JSONResponse(sandbox.summary())
-        if service not in SERVICES:
-            return JSONResponse({"error": f"no such service: {service}"}, 404)
-        return JSONResponse([arrival.to_json() for arrival in sandbox.ledger.arrivals(service)])
-
-    async def health(_: Request) -> Response:
-        return JSONResponse({"ok": True, "seed": sandbox.seed, **sandbox.environment()})
-
-    return Starlette(
-        routes=[
-            Route(f"{_CONTROL}reset", reset, methods=["POST"]),
-            Route(f"{_CONTROL}limits", limits, methods=["POST"]),
-            Route(f"{_CONTROL}faults", faults, methods=["POST"]),
-            Route(f"{_CONTROL}ledger", ledger),
-            Route(f"{_CONTROL}health", health),
-        ]
-    )
-
-
-async def _apply(request: Request, change: Callable[[Mapping[str, Any]], None]) -> Response:
-    try:
-        wanted = json.loads(await request.body())
-        if not isinstance(wanted, dict):
-            raise ValueError("an object by service is due")  # noqa: TRY004
-        change(wanted)
-    except ValueError as error:
-        return JSONResponse({"error": str(error)}, 400)
-    return JSONResponse({"ok": True})

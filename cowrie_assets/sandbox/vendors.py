@@ -1,127 +1,50 @@
-"""The web services' rules, one class each: paths, credentials, refusals, headers.
+"""The rules of the web services that know addresses, one class each: paths, credentials, refusals, headers.
 
-Lives here: from a request to a sound reply. Not here: what is answered (`answers`), how much is too much (`limits`),
-what goes wrong on the way (`webservices`).
-
-Any credential is taken, but for two: `INVALID_CREDENTIAL` is answered 401, `FORBIDDEN_CREDENTIAL` 403.
+Lives here: from a request to a sound reply, for DShield, URLhaus, Spur, GreyNoise and the lists. Not here: what is
+answered (`answers`), the services that know files, passwords and places (`hashvendors`, `geovendors`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
-from email.utils import format_datetime, parsedate_to_datetime
-from hashlib import blake2b
+from datetime import UTC, datetime, time
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs
 
 from cowrie_assets.sandbox import answers
-from cowrie_assets.sandbox.limits import WEEK, Judge, Verdict
+from cowrie_assets.sandbox.limits import Verdict
+from cowrie_assets.sandbox.rules import GREYNOISE_PAID
+from cowrie_assets.sandbox.vendor import (
+    FORBIDDEN_CREDENTIAL,
+    INVALID_CREDENTIAL,
+    Asked,
+    Reply,
+    Vendor,
+    World,
+    after,
+    error_page,
+    in_json,
+    unless_known,
+)
 
-INVALID_CREDENTIAL = "invalid"
-FORBIDDEN_CREDENTIAL = "forbidden"
-
-_JSON = "application/json"
-_ERROR_PAGE = b"<!DOCTYPE html><html><head><title>Please wait</title></head><body><h1>Please wait</h1></body></html>"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request. `path` is what follows the service's prefix; header names are in lower case."""
-
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str] = field(repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-    @property
-    def user_agent(self) -> str:
-        return self.headers.get("user-agent", "")
-
-
-@dataclass
-class Reply:
-    status: int
-    body: bytes = b""
-    content_type: str = _JSON
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def in_json(status: int, value: Any, **headers: str) -> Reply:
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Reply(status, json.dumps(value, separators=(",", ":")).encode(), headers=named)
-
-
-def error_page(status: int) -> Reply:
-    return Reply(status, _ERROR_PAGE, "text/html; charset=utf-8")
-
-
-class Vendor:
-    """One service. `key` is None for a path that it has not."""
-
-    name: str
-    content_type = _JSON
-    credential_header: str | None = None
-
-    def __init__(self, seed: int, as_of: date, judge: Callable[[], Judge]) -> None:
-        self.seed = seed
-        self.as_of = as_of
-        self._judge = judge
-
-    @property
-    def judge(self) -> Judge:
-        return self._judge()
-
-    def key(self, asked: Asked) -> str | None:
-        raise NotImplementedError
-
-    def answer(self, key: str, asked: Asked) -> Reply:
-        raise NotImplementedError
-
-    def credential(self, asked: Asked) -> str:
-        return asked.headers.get(self.credential_header, "") if self.credential_header else ""
-
-    def objection(self, asked: Asked) -> Reply | None:
-        """Why this client is not answered at all, if so."""
-        raise NotImplementedError
-
-    def refusal(self, verdict: Verdict, asked: Asked) -> Reply:  # noqa: ARG002 - GreyNoise looks at the question
-        reply = error_page(429)
-        if verdict.retry_after is not None:
-            reply.headers["retry-after"] = str(verdict.retry_after)
-        return reply
-
-    def other_answer(self, key: str, asked: Asked) -> Reply:
-        """A sound answer to another question: about the next address of which there is something to say."""
-        try:
-            number = ip_address(key)
-        except ValueError:
-            return self.answer(key, asked)
-        for _ in range(64):
-            number += 1
-            reply = self.answer(str(number), asked)
-            if str(number).encode() in reply.body:
-                break
-        return reply
-
-
-def _after(prefix: str, path: str) -> str | None:
-    key = path.removeprefix(prefix)
-    return key if key and key != path and "/" not in key else None
+# A key of GreyNoise that begins so is paid for; with the second one it has the licence for known businesses, too.
+PAID_KEY = "enterprise"
+LICENSED_KEY = "enterprise-business"
+_GREYNOISE_BULK = 10_000
 
 
 class DShield(Vendor):
     name = "dshield"
 
     def key(self, asked: Asked) -> str | None:
-        return _after("/api/ip/", asked.path)
+        return after("/api/ip/", asked.path)
 
     def credential(self, asked: Asked) -> str:
         return "contact" if "@" in asked.user_agent else ""
+
+    def budget(self, asked: Asked) -> str:  # noqa: ARG002 - it goes by the source, and here all are one
+        return ""
 
     def objection(self, asked: Asked) -> Reply | None:
         return None if self.credential(asked) else error_page(403)
@@ -155,13 +78,20 @@ class URLhaus(Vendor):
     def answer(self, key: str, asked: Asked) -> Reply:  # noqa: ARG002
         return in_json(*answers.urlhaus(self.seed, key, self.as_of))
 
+    def failure(self, status: int, code: str | None = None) -> Reply:
+        # Its own word for too many requests, seen where the key is missing.
+        return in_json(402, {"query_status": "ratelimited"}) if status == 402 else super().failure(status, code)
+
+    def spoilt(self, kind: str, how: str | None, reply: Reply, key: str, asked: Asked) -> Reply:  # noqa: ARG002
+        return in_json(200, {"query_status": "maintenance"})  # "unknown-status"
+
 
 class Spur(Vendor):
     name = "spur"
     credential_header = "token"
 
     def key(self, asked: Asked) -> str | None:
-        return "status" if asked.path == "/status" else _after("/v2/context/", asked.path)
+        return "status" if asked.path == "/status" else after("/v2/context/", asked.path)
 
     def objection(self, asked: Asked) -> Reply | None:
         if self.credential(asked) in ("", INVALID_CREDENTIAL):
@@ -170,66 +100,157 @@ class Spur(Vendor):
 
     def refusal(self, verdict: Verdict, asked: Asked) -> Reply:
         # No credits left is 429 too, and waiting does not help: no Retry-After.
-        if verdict.over_quota:
+        if verdict.refused_by == "balance":
             return in_json(429, {"message": "insufficient query balance"}, x_balance_remaining="0")
         return super().refusal(verdict, asked)
 
     def answer(self, key: str, asked: Asked) -> Reply:
-        remaining = self.judge.remaining
         if key == "status":
+            remaining = self.judge(asked).remaining
             return in_json(200, {"active": True, "queriesRemaining": remaining, "serviceTier": "online"})
         status, body = answers.spur(self.seed, key, self.as_of)
         if status == 400:
             return in_json(status, body)
         day = parse_qs(asked.query).get("dt", [f"{self.as_of:%Y%m%d}"])[0]
-        self.judge.used += 1
-        balance = {} if remaining is None else {"x_balance_remaining": str(remaining - 1)}
-        return in_json(status, body, x_result_dt=day, **balance)
+        return in_json(status, body, x_result_dt=day)
+
+    def settle(self, asked: Asked, reply: Reply) -> None:
+        if "x-result-dt" in reply.headers:
+            judge = self.judge(asked)
+            judge.used += 1
+            if judge.remaining is not None:
+                reply.headers["x-balance-remaining"] = str(judge.remaining)
 
 
 class GreyNoise(Vendor):
+    """The community's lookup by address, and the paid one in bulk."""
+
     name = "greynoise"
     credential_header = "key"
 
     def key(self, asked: Asked) -> str | None:
-        return _after("/v3/community/", asked.path)
+        if asked.path == "/v3/ip" and asked.method == "POST":
+            return "bulk"
+        return after("/v3/community/", asked.path)
+
+    def keys(self, key: str, asked: Asked) -> list[str]:
+        return [str(address) for address in _addresses(asked.body) or ()] if _is_bulk(asked) else [key]
+
+    def plan(self, asked: Asked) -> str:
+        return GREYNOISE_PAID if self.credential(asked).startswith(PAID_KEY) else self.name
 
     def objection(self, asked: Asked) -> Reply | None:
-        # A key is optional, and an unknown one counts as none.
+        # A key is optional, and an unknown one is as good as any.
         if self.credential(asked) == INVALID_CREDENTIAL:
             return in_json(401, {"message": "invalid API key"})
-        return in_json(403, {"message": "forbidden"}) if self.credential(asked) == FORBIDDEN_CREDENTIAL else None
+        if self.credential(asked) == FORBIDDEN_CREDENTIAL:
+            return in_json(403, {"message": "forbidden"})
+        return self._objection_to_bulk(asked) if _is_bulk(asked) else None
+
+    def _objection_to_bulk(self, asked: Asked) -> Reply | None:
+        if self.plan(asked) != GREYNOISE_PAID:
+            return in_json(401, {"message": "this endpoint is not part of the community plan"})
+        addresses = _addresses(asked.body)
+        if addresses is None:
+            return in_json(400, {"message": "the body has no list of ips"})
+        if len(addresses) > _GREYNOISE_BULK:
+            return in_json(400, {"message": f"at most {_GREYNOISE_BULK} ips at once"})
+        return None
 
     def refusal(self, verdict: Verdict, asked: Asked) -> Reply:
-        rule = self.judge.rule
-        if rule.window < WEEK and not verdict.over_quota:
+        rule = self.world.limits.rule(self.plan(asked))
+        count, letter = {
+            "day": (rule.day, "D"), "week": (rule.week, "W"), "month": (rule.month, "M"),
+        }.get(verdict.refused_by or "", (None, ""))  # fmt: skip
+        if not letter:
             return super().refusal(verdict, asked)
-        count = rule.quota if verdict.over_quota else rule.requests
         if self.credential(asked):
-            return in_json(429, {"plan": "Community", "rate_limit": f"{count}-W"})
-        plan = {
+            plan = "Enterprise" if self.plan(asked) == GREYNOISE_PAID else "Community"
+            return in_json(429, {"plan": plan, "rate_limit": f"{count}-{letter}"})
+        # The older spelling, of which captures are as frequent; neither says when to come again.
+        unit = {"D": "day", "W": "week", "M": "month"}[letter]
+        older = {
             "plan": "unauthenticated",
-            "rate-limit": f"{count}-lookups/week",
+            "rate-limit": f"{count}-lookups/{unit}",
             "plan_url": "https://www.greynoise.io/pricing",
-            "message": "You have hit your weekly rate limit.",
+            "message": f"You have hit your {unit.replace('day', 'dai')}ly rate limit.",
         }
-        return in_json(429, plan)
+        return in_json(429, older)
 
-    def answer(self, key: str, asked: Asked) -> Reply:  # noqa: ARG002
+    def answer(self, key: str, asked: Asked) -> Reply:
+        if _is_bulk(asked):
+            return self._bulk(_addresses(asked.body) or [], asked)
         return in_json(*answers.greynoise(self.seed, key, self.as_of))
+
+    def _bulk(self, addresses: list[Any], asked: Asked) -> Reply:
+        licensed = self.credential(asked).startswith(LICENSED_KEY)
+        quick = parse_qs(asked.query).get("quick", [""])[0].lower() == "true"
+        body = answers.greynoise_bulk(self.seed, addresses, self.as_of, quick=quick, licensed=licensed)
+        if self.world.dataset:
+            self._replace_some(body)
+        return in_json(200, body)
+
+    def _replace_some(self, body: dict[str, Any]) -> None:
+        """Of an address whose answer a test has replaced: 404 is not found, any other body is its entry."""
+        told = body["request_metadata"]
+        for address in [*(entry["ip"] for entry in body["data"]), *told["ips_not_found"]]:
+            replaced = self.world.dataset.get(self.name, address)
+            if replaced is not None:
+                body["data"] = [entry for entry in body["data"] if entry["ip"] != address]
+                told["ips_not_found"] = [other for other in told["ips_not_found"] if other != address]
+                if replaced.status == 404:
+                    told["ips_not_found"].append(address)
+                else:
+                    body["data"].append(replaced.value)
+
+    def suffers(self, kind: str, key: str) -> bool:
+        return kind != "drop-rows" or key == "bulk"
+
+    def spoilt(self, kind: str, how: str | None, reply: Reply, key: str, asked: Asked) -> Reply:  # noqa: ARG002
+        """ "drop-rows": every third address is in none of the lists."""
+        body = json.loads(reply.body)
+        told = body["request_metadata"]
+        body["data"] = [entry for number, entry in enumerate(body["data"]) if number % 3]
+        told["ips_not_found"] = [address for number, address in enumerate(told["ips_not_found"]) if number % 3]
+        return in_json(200, body)
+
+    def other_answer(self, key: str, asked: Asked) -> Reply:
+        if not _is_bulk(asked):
+            return super().other_answer(key, asked)
+        others = [_next_address(text) for text in _addresses(asked.body) or ()]
+        return self._bulk(others, asked)
+
+
+def _is_bulk(asked: Asked) -> bool:
+    return asked.path == "/v3/ip"
+
+
+def _addresses(body: bytes) -> list[Any] | None:
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return None
+    addresses = asked.get("ips") if isinstance(asked, dict) else None
+    return addresses if isinstance(addresses, list) else None
+
+
+def _next_address(text: Any) -> Any:
+    try:
+        return str(ip_address(text) + 1)
+    except ValueError:
+        return text
 
 
 class Feeds(Vendor):
     """Two lists as files, for conditional requests as well."""
 
     name = "feeds"
-    content_type = "text/plain; charset=utf-8"
 
-    def __init__(self, seed: int, as_of: date, judge: Callable[[], Judge]) -> None:
-        super().__init__(seed, as_of, judge)
-        texts = {"tor-exits.txt": answers.tor_exits(seed), "clouds.csv": answers.cloud_ranges(seed)}
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        texts = {"tor-exits.txt": answers.tor_exits(self.seed), "clouds.csv": answers.cloud_ranges(self.seed)}
         self._files = {name: text.encode() for name, text in texts.items()}
-        self._modified = datetime.combine(as_of, time(), UTC)
+        self._modified = datetime.combine(self.as_of, time(), UTC)
 
     def key(self, asked: Asked) -> str | None:
         name = asked.path.removeprefix("/")
@@ -239,22 +260,8 @@ class Feeds(Vendor):
         return None if asked.method in ("GET", "HEAD") else error_page(405)
 
     def answer(self, key: str, asked: Asked) -> Reply:
-        content = self._files[key]
-        etag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
-        headers = {"etag": etag, "last-modified": format_datetime(self._modified, usegmt=True)}
-        if self._is_known(asked, etag):
-            return Reply(304, headers=headers)
-        kind = "text/csv; charset=utf-8" if key.endswith(".csv") else self.content_type
-        return Reply(200, content, kind, headers)
-
-    def _is_known(self, asked: Asked, etag: str) -> bool:
-        if known := asked.headers.get("if-none-match"):
-            return known == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
-        try:
-            since = parsedate_to_datetime(asked.headers.get("if-modified-since", ""))
-        except ValueError:
-            return False
-        return since.tzinfo is not None and self._modified <= since
+        kind = "text/csv" if key.endswith(".csv") else "text/plain"
+        return unless_known(asked, self._files[key], f"{kind}; charset=utf-8", self._modified)
 
     def other_answer(self, key: str, asked: Asked) -> Reply:
         return self.answer(next(name for name in self._files if name != key), asked)

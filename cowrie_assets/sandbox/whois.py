@@ -13,11 +13,12 @@ import asyncio
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import datetime
 
 from cowrie_assets.sandbox import answers
 from cowrie_assets.sandbox.faults import Fault, Faults
-from cowrie_assets.sandbox.limits import Arrival, Ledger, Limits
+from cowrie_assets.sandbox.limits import Arrival, Ledger
+from cowrie_assets.sandbox.vendor import World
 
 _HEADER = "AS      | IP               | BGP Prefix          | CC | Registry | Allocated  | AS Name"
 _VERBOSE = frozenset({"prefix", "countrycode", "registry", "allocdate", "asname"})
@@ -69,10 +70,8 @@ class _Question:
 class Whois:
     """The server. It answers until it is stopped."""
 
-    def __init__(self, *, seed: int, as_of: date, limits: Limits, faults: Faults, ledger: Ledger) -> None:
-        self._seed = seed
-        self._as_of = as_of
-        self._limits = limits
+    def __init__(self, world: World, *, faults: Faults, ledger: Ledger) -> None:
+        self._world = world
         self._faults = faults
         self._ledger = ledger
         self._server: asyncio.Server | None = None
@@ -89,6 +88,11 @@ class Whois:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
+
+    def pause(self) -> None:
+        """Listen no more, until it is started again."""
+        if self._server is not None:
+            self._server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of its own: those that asyncio makes for callbacks are nobody's to cancel.
@@ -109,6 +113,9 @@ class Whois:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         arrival = self._ledger.record("cymru", "", status=0, keys=[])
+        if self._faults.next_is_refusal("cymru"):
+            arrival.fault = "refuse"
+            return
         question = await _read(reader)
         if question is None:
             return
@@ -123,14 +130,16 @@ class Whois:
             await _wait_for_the_end(reader)
             return
         blocks = await self._blocks(question)
+        if fault and fault.kind == "delay":
+            await asyncio.sleep(len(blocks) * fault.options.get("delay", 0.006))
         arrival.status = 200
-        await _send(writer, _intro(question), blocks, fault)
+        await _send(writer, _intro(question, self._world.clock.now()), blocks, fault)
 
     def _is_ignored(self, arrival: Arrival) -> bool:
         if arrival.key == "bulk":
             return False
-        verdict = self._limits["cymru"].judge()
-        arrival.over_limit, arrival.in_penalty = verdict.over_limit or verdict.over_quota, verdict.in_penalty
+        verdict = self._world.limits.judge("cymru").judge()
+        arrival.judged(verdict)
         return verdict.refused
 
     async def _blocks(self, question: _Question) -> list[list[str]]:
@@ -143,11 +152,13 @@ class Whois:
         return blocks
 
     def _answer(self, line: int, text: str, options: _Options) -> list[str]:
+        if (replaced := self._world.dataset.get("cymru", text)) is not None:
+            return list(replaced.value)
         if text[:2].upper() == "AS" and text[2:].isascii() and text[2:].isdigit():
             row = answers.cymru_system_row(int(text[2:]))
             return [row or f"Error: no ASN or IP match on line {line}."]
         try:
-            return [options.shown(row) for row in answers.rows(self._seed, text, self._as_of)]
+            return [options.shown(row) for row in answers.rows(self._world.seed, text, self._world.as_of)]
         except ValueError:
             return [f"Error: no ASN or IP match on line {line}."]
 
@@ -179,10 +190,10 @@ async def _wait_for_the_end(reader: asyncio.StreamReader) -> None:
         pass
 
 
-def _intro(question: _Question) -> list[str]:
+def _intro(question: _Question, now: datetime) -> list[str]:
     lines = []
     if question.bulk:
-        lines.append(f"Bulk mode; whois.cymru.com [{datetime.now(UTC):%Y-%m-%d %H:%M:%S} +0000]")
+        lines.append(f"Bulk mode; whois.cymru.com [{now:%Y-%m-%d %H:%M:%S} +0000]")
     if question.options.header:
         lines.append(question.options.shown(_HEADER))
     return lines
@@ -205,8 +216,9 @@ async def _send(writer: asyncio.StreamWriter, intro: list[str], blocks: list[lis
         before, _, last = content[:-1].rpartition(b"\n")
         content = before + b"\n" + last[: int(options.get("bytes", len(last) // 2))]
     if kind == "dribble":
-        for at in range(len(content)):
-            writer.write(content[at : at + 1])
+        step = max(1, int(options.get("bytes", 1)))
+        for at in range(0, len(content), step):
+            writer.write(content[at : at + step])
             await writer.drain()
             await asyncio.sleep(options.get("delay", 0.001))
         return

@@ -6,7 +6,7 @@ Not here: any one service, sending (`http`), when and whether to ask (`cowrie_as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,12 +15,14 @@ Answered = Literal["found", "not_found"]
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. `headers` may hold a key: it is never printed, and neither is `form`."""
+    """One HTTP request. `headers` may hold a key: it is never printed, and neither are `form` and `content`, of which a
+    request has one at the most."""
 
     url: str
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "HEAD"] = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Response:
 @dataclass(frozen=True)
 class Reading:
     """An answer that was understood. `fields` are typed and of JSON's types, their names are the service's own file's;
-    `payload` is what the service sent, parsed and otherwise untouched."""
+    `payload` is what the service sent, parsed and otherwise untouched. An answer that is not `settled` may soon be
+    another one."""
 
     outcome: Answered
     fields: dict[str, Any]
     payload: Any
+    settled: bool = True
 
 
 class NoAnswer(Exception):
@@ -71,15 +75,30 @@ class Unsuitable(NoAnswer):
     """It does not take this question: an address family or a kind of address that it knows nothing of."""
 
 
-class AddressService(Protocol):
-    """A service that is asked about one address at a time."""
+class KeyService(Protocol):
+    """A service that is asked about one key at a time: an address, a file's hash, the beginning of a password's."""
 
-    def request(self, address: str) -> Request: ...
+    def request(self, key: str, /) -> Request: ...
 
-    def read(self, address: str, response: Response) -> Reading:
-        """Read the answer about an address.
+    def read(self, key: str, response: Response, /) -> Reading:
+        """Read the answer about a key.
 
         Raises:
             NoAnswer: one of its kinds; an answer that is not understood is never `not_found`.
+        """
+        ...
+
+
+class BulkService(Protocol):
+    """A service that is asked about many keys in one request."""
+
+    def request_many(self, keys: Sequence[str], /) -> Request: ...
+
+    def read_many(self, keys: Sequence[str], response: Response, /) -> dict[str, Reading | Unsuitable]:
+        """What the answer says of each key, or that the service does not take it; a key that is not among them has no
+        answer.
+
+        Raises:
+            NoAnswer: one of its kinds, where the answer says nothing of any key.
         """
         ...

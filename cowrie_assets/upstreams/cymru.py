@@ -163,10 +163,10 @@ def _origins(row: Row) -> list[int] | None:
 
 
 def _makes_sense(row: Row) -> bool:
-    """A prefix that does not hold the address was damaged on its way."""
-    prefix = values.cidr(row[2])
+    """A prefix that does not hold the address, or has no origin, was damaged on its way."""
+    prefix, origins = values.cidr(row[2]), _origins(row)
     holds = prefix is not None and ip_address(values.address(row[1]) or "") in ip_network(prefix)
-    return _origins(row) is not None and (holds or row[2].lower() in _NOTHING)
+    return origins is not None and ((holds and bool(origins)) or row[2].lower() in _NOTHING)
 
 
 def _route(row: Row) -> Route:

@@ -74,7 +74,8 @@ class DShield:
 
 
 def _plain(value: Any) -> Any:
-    """Older answers were made from XML: `{"text": "5"}` for 5, and `{}` or "None" for null."""
-    if isinstance(value, dict):
+    """Older answers were made from XML: `{"text": "5"}` for 5, and `{}` or "None" for null. Any other object is none of
+    XML's, and no null."""
+    if isinstance(value, dict) and value.keys() <= {"text"}:
         value = value.get("text")
     return None if value in ("", "None") else value

@@ -60,7 +60,7 @@ class GreyNoise:
         noise, riot = values.boolean(body.get("noise")), values.boolean(body.get("riot"))
         if response.status == 200 and noise is None and riot is None:
             raise Transient("sent an answer that says nothing", 200)
-        if response.status == 404 and (noise or riot or not body.keys() & {"noise", "message"}):
+        if response.status == 404 and not _denies(body):
             raise Transient("sent an answer that contradicts its status", 404)
         fields = {
             "noise": bool(noise),
@@ -82,3 +82,11 @@ class GreyNoise:
             if isinstance(term, str) and _TERM.fullmatch(term) and not (self.key and self.key in term)
         ]
         return f"has no lookups left (429{''.join(f', {term}' for term in terms)})"
+
+
+def _denies(body: dict[str, Any]) -> bool:
+    """Whether it says no: to the noise, or in words where it does not speak of that, and yes to nothing."""
+    said_no = "not observed" in (values.text(body.get("message")) or "").lower()
+    noise = values.boolean(body.get("noise")) is False or (body.get("noise") is None and said_no)
+    riot = body.get("riot") is None or values.boolean(body["riot"]) is False
+    return noise and riot and values.text(body.get("classification")) is None

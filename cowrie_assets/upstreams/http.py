@@ -96,6 +96,7 @@ class Sender:
             request.url,
             headers=dict(request.headers),
             data=dict(request.form) if request.form is not None else None,
+            content=request.content,
             extensions={"trace": self._watch.trace},
         ) as response:
             # A chunk of gzip unpacks to its thousandfold at the most, of others or gzip in gzip to gigabytes.

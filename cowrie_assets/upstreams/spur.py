@@ -61,10 +61,11 @@ class Spur:
             raise Unsuitable("does not take this address", 400)
         values.check_status(response, answers=(200, 404), cure=_CURE, limited=_USED_UP)
         if response.status == 404:
-            # Not documented. A page in HTML comes from a server in between or from a wrong URL: no negative.
-            if response.body.lstrip().startswith(b"<"):
-                raise Transient("answered with a page and status 404", 404)
-            return Reading("not_found", _fields({}, response), values.json_object_if_any(response) or None)
+            # Not documented. A page or a word comes from a server in between or from a wrong URL: no negative.
+            told = values.json_object(response) if response.body.strip() else {}
+            if any(_says_something(told.get(key)) for key in _CONTEXT):
+                raise Transient("sent an answer that contradicts its status", 404)
+            return Reading("not_found", _fields({}, response), told or None)
         body = values.json_object(response)
         if not body.keys() & (_MINIMAL | _CONTEXT):
             raise Transient("sent no context object", response.status)

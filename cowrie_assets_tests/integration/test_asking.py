@@ -37,7 +37,8 @@ from cowrie_assets.assets.answers_of_day import write_enrichment
 from cowrie_assets.lookup import asking as asking_module
 from cowrie_assets.lookup.asking import Asking, Tally, ask
 from cowrie_assets.lookup.gate import EgressGate
-from cowrie_assets.lookup.services import Service, configured_services
+from cowrie_assets.lookup.configured import configured_services
+from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.sandbox import answers
 from cowrie_assets.sandbox.limits import Arrival
 from cowrie_assets.sandbox.server import Sandbox
@@ -53,7 +54,7 @@ from cowrie_assets_tests.rows import digest
 ROOT = Path(__file__).resolve().parents[2]
 ASKED_SINGLY = ("dshield", "urlhaus", "spur", "greynoise")
 # Fast enough that no test waits for it, and below what the sandbox permits.
-FAST = {"requests": 1500, "window": 1.0, "quota": None}
+FAST = {"requests": 1500, "window": 1.0, "quotas": (), "cool_down": 0.3}
 ANSWERED = ("found", "not_found")
 
 
@@ -73,7 +74,7 @@ def addresses_of_both_families(number: int) -> list[str]:
 def configured(home: Path, sandbox: Sandbox) -> dict[str, Service]:
     """The services as an operator has them whose addresses lead to the sandbox, at a pace that no test waits for."""
     variables = sandbox.environment()
-    where = {name: variables[variable] for name, variable in ADDRESS_VARIABLES.items()}
+    where = {name: variables[variable] for name, variable in ADDRESS_VARIABLES.items() if variable in variables}
     services = configured_services(Settings(home=home, addresses=where))
     return {name: replace(service, **FAST, workers=4) for name, service in services.items()}  # type: ignore[arg-type]
 
@@ -290,7 +291,7 @@ from functools import cache, partial
 import stamina
 from cowrie_assets.lookup.asking import Asking, ask
 from cowrie_assets.lookup.gate import EgressGate
-from cowrie_assets.lookup.services import Service
+from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.warehouse.database import open_connection
 told = json.loads(sys.argv[1])
 service = Service(**{**told["service"], "families": tuple(told["service"]["families"])})
@@ -850,7 +851,7 @@ def test_four_processes_ask_about_the_same_keys_once(world: World) -> None:
 
 def test_four_processes_share_a_quota_to_the_last_call(world: World) -> None:
     keys = addresses(100)
-    greynoise = replace(world.services["greynoise"], quota=25)
+    greynoise = replace(world.services["greynoise"], quotas=(Quota(25, 604800),))
     with started([Process(world, greynoise, keys[start::4]) for start in range(4)]) as processes:
         tallies = [process.tally() for process in processes]
     assert len(world.arrivals("greynoise")) == sum(tally.requests for tally in tallies) == 25
@@ -858,7 +859,7 @@ def test_four_processes_share_a_quota_to_the_last_call(world: World) -> None:
     assert sum(tally.outcomes["quota"] for tally in tallies) == 75
     assert all(tally.outcomes["unavailable"] == 0 for tally in tallies)
     told = set(world.open("greynoise").values())
-    assert told == {("quota", "the quota of 25 is used up, the next request may leave in 7.0 days")}
+    assert told == {("quota", "the quota of 25/week is used up, the next request may leave in 7.0 days")}
     assert len(world.open("greynoise")) == 75
     assert world.ask(greynoise, keys).requests == 0
 

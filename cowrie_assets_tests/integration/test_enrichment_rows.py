@@ -23,6 +23,7 @@ from psycopg.rows import dict_row
 from cowrie_assets.assets.answers_of_day import address_needs, enrichment_days_due, write_enrichment
 from cowrie_assets.lookup import answers as kept_answers
 from cowrie_assets.lookup.asking import Asking, ask
+from cowrie_assets.lookup.cache import Cache
 from cowrie_assets.lookup.gate import OWN, EgressGate
 from cowrie_assets.lookup.limiter import Call
 from cowrie_assets.lookup.services import SERVICES
@@ -370,7 +371,7 @@ def blacklisted(connection: Connection) -> None:
     )
     reading = URLhaus("http://127.0.0.1", "key").read(host, Response(200, body))
     attack(connection, "blacklisted", host, begin=at(12))
-    kept_answers.store_answers(connection, SERVICES["urlhaus"], {host: reading}, Call(0), None)
+    Cache().keep(connection, SERVICES["urlhaus"], {host: reading}, Call(0, datetime.now(UTC)), None)
     write_enrichment(connection, "urlhaus", DAY)
     assert rows(connection, "urlhaus")[host]["blacklists"] == ["spamhaus_dbl", "surbl"]
 

@@ -170,7 +170,7 @@ class TestSpur:
     def test_status(self, sandbox: Sandbox, web: httpx.Client) -> None:
         sandbox.limits({"spur": {"quota": 9}})
         ask(web, "spur")
-        status = web.get("/spur/status", headers={"Token": "x"}).json()
+        status = web.get("/spur/status", headers={"Token": "t0k3n"}).json()
         assert status == {"active": True, "queriesRemaining": 8, "serviceTier": "online"}
 
 
@@ -194,7 +194,9 @@ class TestGreyNoise:
             with httpx.Client(base_url=sandbox.http_url, trust_env=False) as web:
                 statuses = [ask(web, "greynoise", POOLS["aegean"].address(n)).status_code for n in range(25)]
                 assert set(statuses) <= {200, 404}
-                anonymous, known = ask(web, "greynoise"), ask(web, "greynoise", key="k3y")
+                known = [ask(web, "greynoise", key="k3y") for _ in range(26)][-1]
+                anonymous, another = ask(web, "greynoise"), ask(web, "greynoise", key="another")
+            assert another.status_code == 200  # a budget of its own
             assert (anonymous.status_code, known.status_code) == (429, 429)
             assert anonymous.json()["rate-limit"] == "25-lookups/week"
             assert known.json() == {"plan": "Community", "rate_limit": "25-W"}
@@ -572,6 +574,10 @@ class TestLife:
             "COWRIE_URLHAUS_URL": f"{sandbox.http_url}/urlhaus",
             "COWRIE_SPUR_URL": f"{sandbox.http_url}/spur",
             "COWRIE_GREYNOISE_URL": f"{sandbox.http_url}/greynoise",
+            "COWRIE_VIRUSTOTAL_URL": f"{sandbox.http_url}/virustotal",
+            "COWRIE_HIBP_URL": f"{sandbox.http_url}/hibp",
+            "COWRIE_MAXMIND_URL": f"{sandbox.http_url}/maxmind",
+            "COWRIE_DBIP_URL": f"{sandbox.http_url}/dbip",
             "COWRIE_FEEDS_URL": f"{sandbox.http_url}/feeds",
             "COWRIE_CYMRU_ADDRESS": sandbox.whois_address,
         }

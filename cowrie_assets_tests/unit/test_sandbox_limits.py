@@ -8,123 +8,129 @@ from typing import Any
 
 import pytest
 
+from cowrie_assets.sandbox.clock import Clock
 from cowrie_assets.sandbox.faults import Fault, Faults
-from cowrie_assets.sandbox.limits import SERVICES, WEEK, Judge, Ledger, Limits, Rule, Verdict, profile_rules
+from cowrie_assets.sandbox.limits import Judge, Ledger, Limits, Verdict
+from cowrie_assets.sandbox.rules import DAY, SERVICES, WEEK, Rule, profile_rules
 
 
-class Clock:
+class Turned(Clock):
+    """Stands still unless it is turned."""
+
     def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+        super().__init__(monotonic=lambda: self.at, wall=lambda: self.at)
+        self.at = 1000.0
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Turned:
+    return Turned()
 
 
-def test_a_window_slides(clock: Clock) -> None:
+def test_a_window_slides(clock: Turned) -> None:
     judge = Judge(Rule(requests=3, window=10), clock)
     admitted = []
-    for clock.now in (1000.0, 1001.0, 1009.0, 1009.5, 1010.0, 1010.9, 1011.0, 1018.9, 1019.0):
+    for clock.at in (1000.0, 1001.0, 1009.0, 1009.5, 1010.0, 1010.9, 1011.0, 1018.9, 1019.0):
         if not judge.judge().refused:
-            admitted.append(clock.now)
+            admitted.append(clock.at)
     assert admitted == [1000.0, 1001.0, 1009.0, 1010.0, 1011.0, 1019.0]
 
 
-def test_no_window_ever_holds_more_than_the_limit(clock: Clock) -> None:
+def test_no_window_ever_holds_more_than_the_limit(clock: Turned) -> None:
     rng, judge, admitted = Random(3), Judge(Rule(requests=5, window=2), clock), []
     for _ in range(3000):
-        clock.now += rng.expovariate(6)
+        clock.at += rng.expovariate(6)
         if not judge.judge().refused:
-            admitted.append(clock.now)
+            admitted.append(clock.at)
     assert max(sum(at - 2 < other <= at for other in admitted) for at in admitted) == 5
-    assert len(admitted) > 0.8 * (clock.now - 1000) / 2 * 5
+    assert len(admitted) > 0.8 * (clock.at - 1000) / 2 * 5
 
 
-def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
+def test_a_refusal_says_when_to_come_again(clock: Turned) -> None:
     judge = Judge(Rule(requests=1, window=60), clock)
     judge.judge()
-    clock.now += 18.5
+    clock.at += 18.5
     refused = judge.judge()
-    assert refused == Verdict(at=1018.5, over_limit=True, retry_after=42)
-    clock.now += 42
+    assert refused == Verdict(at=1018.5, refused_by="window", over_limit=True, retry_after=42)
+    clock.at += 42
     assert not judge.judge().refused
 
 
-def test_retry_after_is_never_zero(clock: Clock) -> None:
+def test_retry_after_is_never_zero(clock: Turned) -> None:
     judge = Judge(Rule(requests=1, window=1), clock)
     judge.judge()
-    clock.now += 0.9999
+    clock.at += 0.9999
     assert judge.judge().retry_after == 1
 
 
-def test_one_too_many_opens_the_box_and_calls_inside_extend_it(clock: Clock) -> None:
+def test_one_too_many_opens_the_box_and_calls_inside_extend_it(clock: Turned) -> None:
     judge = Judge(Rule(requests=1, window=1, penalty=300), clock)
     assert not judge.judge().refused
-    clock.now += 0.5
+    clock.at += 0.5
     first = judge.judge()
     assert (first.over_limit, first.in_penalty, first.retry_after) == (True, False, 300)
-    clock.now += 299
+    clock.at += 299
     inside = judge.judge()
     assert (inside.over_limit, inside.in_penalty, inside.retry_after) == (False, True, 300)
-    clock.now += 299.9
+    clock.at += 299.9
     assert judge.judge().in_penalty
-    clock.now += 300
+    clock.at += 300
     assert not judge.judge().refused
 
 
-def test_without_penalty_a_refusal_costs_nothing(clock: Clock) -> None:
+def test_without_penalty_a_refusal_costs_nothing(clock: Turned) -> None:
     judge = Judge(Rule(requests=1, window=1), clock)
     judge.judge()
     for _ in range(9):
-        clock.now += 0.1
-        assert judge.judge() == Verdict(at=clock.now, over_limit=True, retry_after=1)
-    clock.now += 0.2
+        clock.at += 0.1
+        assert judge.judge() == Verdict(at=clock.at, refused_by="window", over_limit=True, retry_after=1)
+    clock.at += 0.2
     assert not judge.judge().refused
 
 
-def test_a_box_can_be_opened_from_outside_and_keeps_its_own_length(clock: Clock) -> None:
+def test_a_box_can_be_opened_from_outside_and_keeps_its_own_length(clock: Turned) -> None:
     judge = Judge(Rule(), clock)
     judge.open_box(7)
-    clock.now += 6
+    clock.at += 6
     assert judge.judge().retry_after == 7
-    clock.now += 7
+    clock.at += 7
     assert not judge.judge().refused
     judge.open_box(0)
     assert not judge.judge().refused
 
 
-def test_a_spent_quota_stays_spent(clock: Clock) -> None:
+def test_a_spent_quota_stays_spent(clock: Turned) -> None:
     judge = Judge(Rule(quota=2), clock)
     for _ in range(2):
         assert not judge.judge().refused
         judge.used += 1
-    clock.now += WEEK * 10
-    assert judge.judge() == Verdict(at=clock.now, over_quota=True)
+    clock.at += WEEK * 10
+    assert judge.judge() == Verdict(at=clock.at, refused_by="balance")
     assert judge.remaining == 0
     assert Judge(Rule(), clock).remaining is None
 
 
 def test_documented_limits_are_no_looser_than_documented() -> None:
-    documented = {"dshield": (1, 1.0), "urlhaus": (30, 60.0), "spur": (20, 1.0), "greynoise": (25, WEEK)}
+    documented = {"dshield": (1, 1.0), "urlhaus": (30, 60.0), "spur": (20, 1.0)}
+    documented |= {"virustotal": (4, 60.0), "greynoise-paid": (10, 1.0), "maxmind": (30, DAY)}
     rules = profile_rules("documented")
     for service, (requests, window) in documented.items():
         assert rules[service].requests == requests
         assert window < rules[service].window <= window * 1.02
     assert rules["dshield"].penalty == 300
+    assert (rules["virustotal"].day, rules["virustotal"].month) == (500, 15_500)
+    assert (rules["greynoise"].week, rules["greynoise-paid"].day) == (25, 10_000)
+    assert rules["hibp"] == rules["dbip"] == rules["feeds"] == Rule()
     assert {rule.requests for rule in profile_rules("raised").values()} == {2000}
     with pytest.raises(ValueError, match="'raised' or 'documented'"):
         profile_rules("none")  # type: ignore[arg-type]
 
 
-def test_limits_change_whole_or_not_at_all_and_go_back(clock: Clock) -> None:
+def test_limits_change_whole_or_not_at_all_and_go_back(clock: Turned) -> None:
     limits = Limits("documented", clock)
     limits.change({"dshield": {"penalty": 2.5}, "spur": {"requests": None, "quota": 3}})
-    assert limits["dshield"].rule == Rule(requests=1, window=1.02, penalty=2.5)
-    assert limits["spur"].rule.requests is None
+    assert limits.rule("dshield") == Rule(requests=1, window=1.02, penalty=2.5)
+    assert limits.rule("spur").requests is None
     for changes in (
         {"dshield": {"requests": 5}, "spur": {"window": 0}},
         {"dshield": {"requests": 5}, "nobody": {}},
@@ -137,19 +143,22 @@ def test_limits_change_whole_or_not_at_all_and_go_back(clock: Clock) -> None:
     ):
         with pytest.raises(ValueError):
             limits.change(changes)
-    assert limits["dshield"].rule.requests == 1
-    limits["dshield"].judge()
+    assert limits.rule("dshield").requests == 1
+    limits.judge("dshield").judge()
     limits.reset()
-    assert limits["dshield"].rule.penalty == 300
-    assert not limits["dshield"].judge().refused
+    assert limits.rule("dshield").penalty == 300
+    assert not limits.judge("dshield").judge().refused
 
 
-def test_the_ledger_counts(clock: Clock) -> None:
-    ledger = Ledger(clock, wall=lambda: 5.0)
+def test_the_ledger_counts(clock: Turned) -> None:
+    ledger = Ledger(clock)
     for seconds, key in ((0.0, "a"), (0.2, "b"), (0.9, "a"), (1.0, "c"), (1.1, "a"), (9.0, "d")):
-        clock.now = 1000 + seconds
+        clock.at = 1000 + seconds
         late = seconds in (1.0, 1.1)
-        verdict = Verdict(clock.now, over_limit=late, in_penalty=seconds == 1.1)
+        boxed = seconds == 1.1
+        refused = ("penalty" if boxed else "window") if late else None
+        age = 0.1 if boxed else None
+        verdict = Verdict(clock.at, refused, over_limit=late, in_penalty=boxed, box_age=age)  # type: ignore[arg-type]
         ledger.record("spur", key, status=429 if late else 200, credential=True, verdict=verdict)
     ledger.record("cymru", "bulk", status=200, keys=["x", "y"])
     ledger.record("cymru", "bulk", status=0, keys=["y", "z"])
@@ -160,8 +169,10 @@ def test_the_ledger_counts(clock: Clock) -> None:
         "repeated_keys": 1,
         "window": 1.0,
         "max_in_window": 4,  # 0.2 to 1.1; the one at 0.0 is a whole window before the one at 1.0
+        "budgets": 1,
         "over_limit": 2,
         "in_penalty": 1,
+        "refused_by": {"window": 1, "penalty": 1},
         "statuses": {"200": 4, "429": 2},
     }
     assert summary["cymru"]["distinct_keys"] == 3
@@ -170,18 +181,19 @@ def test_the_ledger_counts(clock: Clock) -> None:
     assert summary["dshield"]["max_in_window"] == 0
     assert len(ledger.arrivals()) == 8
     assert ledger.arrivals("spur")[0].to_json() == {
-        "at": 1000.0, "wall": 5.0, "service": "spur", "key": "a", "user_agent": "", "credential": True, "status": 200,
-        "over_limit": False, "in_penalty": False, "fault": None, "keys": ["a"],
+        "at": 1000.0, "wall": 1000.0, "service": "spur", "key": "a", "user_agent": "", "credential": True,
+        "status": 200, "over_limit": False, "in_penalty": False, "fault": None, "keys": ["a"], "budget": "",
+        "refused_by": None, "box_age": None, "body_sha256": None,
     }  # fmt: skip
     ledger.clear()
     assert ledger.arrivals() == []
 
 
-def test_the_most_in_a_window_is_found_wherever_it_lies(clock: Clock) -> None:
+def test_the_most_in_a_window_is_found_wherever_it_lies(clock: Turned) -> None:
     rng, ledger, times = Random(4), Ledger(clock), []
     for _ in range(400):
-        clock.now += rng.expovariate(5)
-        times.append(clock.now)
+        clock.at += rng.expovariate(5)
+        times.append(clock.at)
         ledger.record("dshield", "", status=200)
     expected = max(sum(at <= other < at + 3 for other in times) for at in times)
     assert ledger.max_in_window("dshield", 3) == expected

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from cowrie_assets.lookup.services import SERVICES, Service, client, configured_services, duration, max_time, secret
+from cowrie_assets.lookup.configured import configured_services, duration, max_time
+from cowrie_assets.lookup.services import SERVICES, Service, client, secret
 from cowrie_assets.resources import ServiceClient
 from cowrie_assets.settings import ADDRESS_VARIABLES, Settings, SettingsError
 from cowrie_assets_tests.pipelines import KEYS
@@ -140,10 +141,7 @@ def test_windows_are_padded(requests: int, window: float, padded: float) -> None
 )
 def test_rates(tmp_path: Path, text: str, requests: int, window: float) -> None:
     service = one(tmp_path, f'rate = "{text}"')
-    assert (service.requests, service.window, service.quota) == (requests, window, None)
-    service = one(tmp_path, f'quota = "{text}"')
-    assert (service.quota, service.quota_window) == (requests, window)
-    assert (service.requests, service.window) == (20, 1)
+    assert (service.requests, service.window, service.quotas) == (requests, window, ())
 
 
 BAD_RATES = [
@@ -313,7 +311,7 @@ def test_no_text_of_a_service_has_the_key(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DSHIELD_EMAIL", f"{MARKER}@example.org")
     service = configured(tmp_path)[name]
     asked = client(service)
-    request = asked.request("8.8.4.4")
+    request = asked.request_many([A_KEY.get(name, "8.8.4.4")])
     assert MARKER in "".join(request.headers.values()), "the key is used at all"
     texts = [repr(service), str(dataclasses.asdict(service)), service.limit_key, repr(asked), str(asked), repr(request)]
     resource = ServiceClient.of(service)
@@ -360,7 +358,7 @@ def test_the_sandbox_asks_the_sandbox_and_needs_no_keys(tmp_path: Path, monkeypa
         assert service.not_configured is None
         assert "127.0.0.1:1" in service.address
         assert secret(service.credential) in (None, "sandbox@sandbox.invalid")
-    assert not any(MARKER in value for value in client(services["spur"]).request("8.8.8.8").headers.values())
+    assert not any(MARKER in value for value in client(services["spur"]).request_many(["8.8.8.8"]).headers.values())
 
 
 @pytest.mark.parametrize("missing", LOOPBACK)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cowrie_assets.upstreams import values
 from cowrie_assets.upstreams.contract import (
-    AddressService,
+    KeyService,
     Limited,
     NoAnswer,
     Reading,
@@ -88,7 +88,7 @@ def damaged(bodies: list[dict[str, Any]]) -> st.SearchStrategy[bytes]:
 STATUSES = st.sampled_from([200] * 6 + [400, 401, 402, 403, 404, 404, 429, 301, 500, 503])
 
 
-def assert_read_or_no_answer(service: AddressService, address: str, response: Response, shape: Shape) -> None:
+def assert_read_or_no_answer(service: KeyService, address: str, response: Response, shape: Shape) -> None:
     """Whatever arrives is a reading of the documented shape, or one of the documented failures, none of which tells of
     the address."""
     try:

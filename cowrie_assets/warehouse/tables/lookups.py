@@ -18,10 +18,10 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, CIDR, INET, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, INET, JSONB, UUID
 from sqlalchemy.schema import SchemaItem
 
-from cowrie_assets.warehouse.tables.columns import count, large_count, metadata, moment
+from cowrie_assets.warehouse.tables.columns import count, large_count, metadata, moment, session_key
 
 # --- written by `lookup` alone ----------------------------------------------------------------------------------------
 
@@ -30,7 +30,12 @@ service_answers = Table(
     metadata,
     Column("answer_id", BigInteger, Identity(always=True), primary_key=True),
     Column("service", Text, nullable=False),
-    Column("key", Text, nullable=False, comment="what was asked about: an address"),
+    Column(
+        "key",
+        Text,
+        nullable=False,
+        comment="what was asked about: an address, a SHA-256, the first 5 digits of a SHA-1",
+    ),
     Column("answered_at", moment(), nullable=False),
     Column("expires_at", moment(), nullable=False, comment="by the time to live that held when the answer came"),
     Column("outcome", Text, nullable=False),
@@ -68,6 +73,7 @@ lookup_ledger = Table(
     Column("limit_key", Text, nullable=False, comment="the service and a fingerprint of the credential that paid"),
     CheckConstraint("outcome IN ('found', 'not_found', 'unavailable', 'not_applicable')", name="outcome"),
     Index(None, "service", "sent_at"),
+    Index(None, "limit_key", "sent_at"),
     Index(None, "run_id"),
 )
 
@@ -76,8 +82,28 @@ lookup_counters = Table(
     metadata,
     Column("run_id", Text, primary_key=True),
     Column("service", Text, primary_key=True),
-    Column("tier", Text, primary_key=True, comment="where the answer lay: database, or another process that asked"),
+    Column(
+        "tier",
+        Text,
+        primary_key=True,
+        comment="redis or memory, database, files, or another process that asked just now",
+    ),
     large_count("hits"),
+    Column("misses", BigInteger, nullable=False, server_default="0", comment="looked for, and not there or too old"),
+    Column("stores", BigInteger, nullable=False, server_default="0", comment="answers written: new and promoted ones"),
+    Column("errors", BigInteger, nullable=False, server_default="0", comment="failures of the tier, damaged entries"),
+    Column("oldest_answer_at", moment(), comment="when the oldest answer was given that this tier was hit for"),
+    Column("counted_at", moment(), nullable=False, server_default=text("clock_timestamp()")),
+)
+
+cache_generation = Table(
+    "cache_generation",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default="true"),
+    Column(
+        "id", UUID, nullable=False, server_default=text("gen_random_uuid()"), comment="new whenever answers are removed"
+    ),
+    CheckConstraint("only_row", name="only_row"),
 )
 
 service_limits = Table(
@@ -90,6 +116,20 @@ service_limits = Table(
     Column("next_slot", moment(), nullable=False),
     Column("blocked_until", moment(), comment="a 429 stops every worker until then"),
     Column("blocked_reason", Text, comment="what the service said"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="requests in a row without any answer"),
+    Column("open_until", moment(), comment="the circuit is open: after five failures in a row nobody asks until then"),
+    Column("open_seconds", Double, comment="how long it was opened last; doubled with each probe that fails"),
+    Column("probed_until", moment(), comment="one probe is away, and nobody else asks"),
+    Column("balance", BigInteger, comment="credits left in the account, where its answers say so"),
+)
+
+network_spending = Table(
+    "network_spending",
+    metadata,
+    Column("limit_key", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("network", CIDR, primary_key=True, comment="a source's /24 or /48"),
+    Column("keys", Integer, nullable=False, comment="asked about on its account, of a scarce quota"),
 )
 
 # --- written by the assets `tor_exits` and `cloud_ranges` -------------------------------------------------------------
@@ -126,7 +166,35 @@ cloud_ranges = Table(
     Index("ix_cloud_ranges_prefix", "prefix", postgresql_using="gist", postgresql_ops={"prefix": "inet_ops"}),
 )
 
+# --- written by the asset `geo_databases` -----------------------------------------------------------------------------
+
+geo_editions = Table(
+    "geo_editions",
+    metadata,
+    Column("kind", Text, primary_key=True, comment="city or asn"),
+    Column("fetched_at", moment(), primary_key=True),
+    Column("source", Text, nullable=False, comment="maxmind or dbip"),
+    Column("edition", Text, nullable=False, comment="as its publisher calls it"),
+    Column("built_at", moment(), nullable=False),
+    Column("sha256", Text, nullable=False, comment="of the file as it lies in the state folder"),
+    CheckConstraint("kind IN ('city', 'asn')", name="kind"),
+    CheckConstraint("source IN ('maxmind', 'dbip')", name="source"),
+)
+
 # --- written by the asset of the same name: one row a day and source address ------------------------------------------
+
+
+def _asked(answered: str) -> Sequence[SchemaItem]:
+    return (
+        Column("outcome", Text, nullable=False),
+        Column("reason", Text, comment="why there is no answer"),
+        Column("answered_at", moment(), comment=answered),
+        CheckConstraint(
+            "outcome IN ('found', 'not_found', 'unavailable', 'quota', 'not_configured', 'not_applicable')",
+            name="outcome",
+        ),
+        CheckConstraint("(outcome IN ('found', 'not_found')) = (answered_at IS NOT NULL)", name="answered"),
+    )
 
 
 def _enrichment(name: str, *columns: SchemaItem) -> Table:
@@ -135,15 +203,8 @@ def _enrichment(name: str, *columns: SchemaItem) -> Table:
         metadata,
         Column("day", Date, primary_key=True),
         Column("address", INET, primary_key=True),
-        Column("outcome", Text, nullable=False),
-        Column("reason", Text, comment="why there is no answer"),
-        Column("answered_at", moment(), comment="of the answer nearest to the day"),
+        *_asked("of the answer nearest to the day"),
         *columns,
-        CheckConstraint(
-            "outcome IN ('found', 'not_found', 'unavailable', 'quota', 'not_configured', 'not_applicable')",
-            name="outcome",
-        ),
-        CheckConstraint("(outcome IN ('found', 'not_found')) = (answered_at IS NOT NULL)", name="answered"),
     )
 
 
@@ -191,4 +252,44 @@ spur_enrichment = _enrichment(
     Column("asn", BigInteger),
     Column("organization", Text),
     Column("country", Text),
+)
+
+# --- written by the asset of the same name ----------------------------------------------------------------------------
+
+virustotal_files = Table(
+    "virustotal_files",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("sha256", Text, primary_key=True, comment="of a file that a session of the day brought or left"),
+    *_asked("of the answer nearest to the day"),
+    Column("label", Text, comment="the threat, as most engines call it"),
+    Column("categories", ARRAY(Text)),
+    Column("names", ARRAY(Text)),
+    Column("malicious", BigInteger, comment="engines that call it malicious; NULL: the service knows no such file"),
+    Column("suspicious", BigInteger),
+    Column("undetected", BigInteger),
+    Column("harmless", BigInteger),
+    Column("engines", BigInteger),
+    Column("file_type", Text),
+    Column("size", BigInteger),
+    Column("meaningful_name", Text),
+    Column("tags", ARRAY(Text)),
+    Column("first_seen", moment(), comment="by the service"),
+    Column("last_seen", moment()),
+    Column("analysed_at", moment()),
+    Column("times_submitted", BigInteger),
+    Column("reputation", BigInteger),
+)
+
+password_stats = Table(
+    "password_stats",
+    metadata,
+    *session_key(),
+    *_asked("of the oldest answer that it rests on"),
+    count("total_attempts"),
+    Column("unique_passwords", Integer, nullable=False, comment="distinct ones; a try with a key has none"),
+    Column("checked_passwords", Integer, nullable=False, comment="of these, the ones that there is an answer about"),
+    Column("breached_passwords", Integer, comment="NULL while none was checked: unavailable is not 'not breached'"),
+    Column("breach_prevalence_max", BigInteger, comment="how often the most frequent of them was seen in breaches"),
+    Column("novel_password_hashes", ARRAY(Text), comment="SHA-256 of those that were checked and are in no breach"),
 )

@@ -1,0 +1,208 @@
+"""The tiers of the cache together: hot (Redis, or this process) → database → files.
+
+Lives here: in which order they are asked, what is copied up and down, what happens when one fails, and who counts. Not
+here: a tier's own way of keeping (`hot_tier`, `answers`, `file_tier`), whether to ask a service (`asking`).
+
+The database is what SQL reads, so a key is known when the database has its answer: the hot tier only says that it has
+(and is forgotten as a whole when answers are removed, by the generation in its keys), and what the files alone have is
+put back into the database, as old as it is. A tier that fails is out for the rest of the run and said once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from cowrie_assets.lookup import answers
+from cowrie_assets.lookup.file_tier import FileTier, KeptAnswer
+from cowrie_assets.lookup.hot_tier import HotTier, Known, MemoryTier, RedisTier, TierFailure
+from cowrie_assets.lookup.limiter import Call
+from cowrie_assets.lookup.services import Service
+from cowrie_assets.upstreams.contract import Reading
+from cowrie_assets.warehouse.event_chunks import Connection
+
+DATABASE = "database"
+
+
+@dataclass
+class Count:
+    """What one tier did for one service. `oldest` is when the oldest answer was given that it was hit for."""
+
+    hits: int = 0
+    misses: int = 0
+    stores: int = 0
+    errors: int = 0
+    oldest: datetime | None = None
+
+    def hit(self, known: Collection[Known]) -> None:
+        self.hits += len(known)
+        self.oldest = min(
+            (*(entry.answered_at for entry in known), *([self.oldest] if self.oldest else [])), default=None
+        )
+
+
+@dataclass
+class Cache:
+    """The tiers of one run. Threads may share it. Without tiers it is the database alone."""
+
+    hot: HotTier | None = None
+    files: FileTier | None = None
+    tell: Callable[[str], None] = lambda _: None
+    counts: dict[tuple[str, str], Count] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def known(self, connection: Connection, service: Service, needs: Mapping[str, datetime]) -> dict[str, str]:
+        """The keys whose answer is good at the moment that each is needed for, with the tier that had it. Afterwards
+        the database has all of them."""
+        tiers: dict[str, str] = {}
+        hot = self._read_hot(service, list(needs))
+        good = {key: entry for key, entry in hot.items() if entry.expires_at > needs[key]}
+        self._count_reads(service, self.hot.name if self.hot else None, good.values(), len(needs))
+        tiers |= dict.fromkeys(good, self.hot.name if self.hot else "")
+        rest = {key: moment for key, moment in needs.items() if key not in good}
+        stored = answers.newest_answers(connection, service.name, rest)
+        self._count_reads(service, DATABASE, stored.values(), len(rest))
+        tiers |= dict.fromkeys(stored, DATABASE)
+        restored = self._restore(connection, service, {key: rest[key] for key in rest if key not in stored})
+        if self.files is not None:
+            tiers |= dict.fromkeys(restored, self.files.name)
+        self._write_hot(service, stored | restored)
+        return tiers
+
+    def keep(
+        self,
+        connection: Connection,
+        service: Service,
+        readings: Mapping[str, Reading],
+        call: Call,
+        run_id: str | None,
+        status: int | None = None,
+    ) -> None:
+        """Keep what one request brought in all tiers: the files first, so that an answer which arrives while the
+        database is away is not asked for again; the hot tier last, for it says what the database has."""
+        kept = answers.with_lives(connection, service, readings, call.now)
+        self._write_files(service, kept)
+        answers.store_answers(connection, service, kept, call, run_id, status)
+        self._counter(service, DATABASE).stores += len(kept)
+        self._write_hot(service, {a.key: Known(a.outcome, a.answered_at, a.expires_at) for a in kept})
+
+    def write_counts(self, connection: Connection, service: Service, run_id: str | None) -> None:
+        """Add what was counted to the run's counters, and begin anew."""
+        with self._lock:
+            counted = {tier: self.counts.pop((name, tier)) for name, tier in list(self.counts) if name == service.name}
+        for tier, count in counted.items():
+            answers.add_counts(
+                connection, service.name, run_id, tier,
+                (count.hits, count.misses, count.stores, count.errors), count.oldest,
+            )  # fmt: skip
+
+    def _restore(self, connection: Connection, service: Service, needs: Mapping[str, datetime]) -> dict[str, Known]:
+        """What only the files have goes back to the database: all of it, for an old day may rest on an older answer."""
+        if self.files is None or not needs:
+            return {}
+        before = self.files.errors
+        try:
+            kept = self.files.read(service.shelf, list(needs))
+        except TierFailure as failure:
+            self._fail(service, self.files.name, failure)
+            return {}
+        newest = {key: max(found, key=lambda a: a.expires_at) for key, found in kept.items()}
+        good = {
+            key: Known(a.outcome, a.answered_at, a.expires_at) for key, a in newest.items() if a.expires_at > needs[key]
+        }
+        count = self._counter(service, self.files.name)
+        count.errors += self.files.errors - before
+        self._count_reads(service, self.files.name, good.values(), len(needs))
+        if kept:
+            answers.restore(connection, service.name, [a for found in kept.values() for a in found])
+            self._counter(service, DATABASE).stores += len(kept)
+        return good
+
+    def _read_hot(self, service: Service, keys: Sequence[str]) -> dict[str, Known]:
+        if self.hot is None or not keys:
+            return {}
+        try:
+            return self.hot.read(service.name, keys)
+        except TierFailure as failure:
+            self._fail(service, self.hot.name, failure)
+            return {}
+
+    def _write_hot(self, service: Service, entries: Mapping[str, Known]) -> None:
+        if self.hot is None or not entries:
+            return
+        try:
+            self.hot.write(service.name, entries)
+            self._counter(service, self.hot.name).stores += len(entries)
+        except TierFailure as failure:
+            self._fail(service, self.hot.name, failure)
+
+    def _write_files(self, service: Service, kept: Iterable[KeptAnswer]) -> None:
+        if self.files is None:
+            return
+        shelved = [replace(answer, service=service.shelf) for answer in kept]
+        try:
+            self.files.write(shelved)
+            self._counter(service, self.files.name).stores += len(shelved)
+        except TierFailure as failure:
+            self._fail(service, self.files.name, failure)
+
+    def _fail(self, service: Service, tier: str, failure: TierFailure) -> None:
+        self._counter(service, tier).errors += 1
+        with self._lock:
+            first = False
+            if self.hot is not None and self.hot.name == tier:
+                self.hot, first = None, True
+            elif self.files is not None and self.files.name == tier:
+                self.files, first = None, True
+        if first:
+            self.tell(f"cache: {tier} {failure.reason}; this run goes on without it")
+
+    def _count_reads(self, service: Service, tier: str | None, hits: Collection[Known], asked: int) -> None:
+        if tier is None or not asked:
+            return
+        count = self._counter(service, tier)
+        with self._lock:
+            count.hit(list(hits))
+            count.misses += asked - len(hits)
+
+    def _counter(self, service: Service, tier: str) -> Count:
+        with self._lock:
+            return self.counts.setdefault((service.name, tier), Count())
+
+
+def open_cache(
+    connection: Connection, redis_url: str | None, folder: Path | None, tell: Callable[[str], None] = lambda _: None
+) -> Cache:
+    """The cache of a warehouse: its hot tier in Redis, or without one in this process, and its files in `folder`.
+
+    Raises:
+        ValueError: the address of Redis cannot be understood; the message does not repeat it.
+    """
+    warehouse = _warehouse_id(connection)
+    hot: HotTier = RedisTier(redis_url, warehouse) if redis_url else _memory(warehouse)
+    return Cache(hot, FileTier(folder) if folder is not None else None, tell)
+
+
+@lru_cache(maxsize=8)
+def _memory(warehouse: str) -> MemoryTier:
+    """One for the whole process: each asset of a run opens the cache anew."""
+    return MemoryTier(warehouse)
+
+
+def _warehouse_id(connection: Connection) -> str:
+    """Of a database and what it holds: another one after answers were removed, and in a copy of the database."""
+    row = connection.execute(
+        """
+        SELECT g.id::text || '-' || d.oid::text
+        FROM cache_generation AS g
+        CROSS JOIN pg_database AS d
+        WHERE d.datname = current_database()
+        """
+    ).fetchone()
+    if row is None:
+        raise LookupError("the warehouse has no generation of answers")
+    return str(row[0])
