@@ -81,7 +81,7 @@ class ServiceClient(dg.ConfigurableResource):  # type: ignore[type-arg]
     account: str | None = Field(default=None, description="Where the account's number is, for services that want one.")
     asks_about: str = Field(default="address", description="What its keys are: address, file, password.")
     cool_down: float = Field(
-        default=15.0, description="Seconds of silence after five failures in a row, doubled with each failing probe."
+        default=5.0, description="Seconds of silence after five failures in a row, doubled with each failing probe."
     )
     quotas: list[str] = Field(default=[], description='Keys at most, as "25/week", "500/day", "15500/month".')
     by_balance: bool = Field(default=False, description="Whether its answers say how many credits are left.")

@@ -135,24 +135,18 @@ SELECT
         WHERE s.day = w.day AND s.sensor = w.sensor AND s.session_id = w.session_id
     ) AS password_answered_at,
     f.answered_at AS vt_answered_at,
-    CASE
-        WHEN s.login_attempts > 0 THEN EXISTS (
-            SELECT FROM logins AS l
-            WHERE
-                s.day = l.day AND s.sensor = l.sensor AND s.session_id = l.session_id
-                AND l.password IS NOT NULL
-        )
-        ELSE FALSE
-    END AS has_password,
-    CASE
-        WHEN s.file_downloads + s.file_uploads > 0 THEN EXISTS (
-            SELECT FROM files AS b
-            WHERE
-                s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
-                AND b.transfer IN ('download', 'upload') AND b.sha256 ~* '^[0-9a-f]{64}$'
-        )
-        ELSE FALSE
-    END AS has_file
+    s.login_attempts > 0 AND EXISTS (
+        SELECT FROM logins AS l
+        WHERE
+            s.day = l.day AND s.sensor = l.sensor AND s.session_id = l.session_id
+            AND l.password IS NOT NULL
+    ) AS has_password,
+    s.file_downloads + s.file_uploads > 0 AND EXISTS (
+        SELECT FROM files AS b
+        WHERE
+            s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
+            AND b.transfer IN ('download', 'upload') AND length(b.sha256) = 64
+    ) AS has_file
 FROM sessions AS s
 LEFT JOIN session_snapshots AS p
     ON s.day = p.day AND s.sensor = p.sensor AND s.session_id = p.session_id AND p.is_current

@@ -1,5 +1,5 @@
--- How much of what could be known about the sources of the sessions is known: a row a service for the whole window (day
--- empty), then one a day. Run it with
+-- How much of what could be known about the sources, files and passwords of the sessions is known: a row a service for
+-- the whole window (day empty), then one a day. Run it with
 --
 --     cowrie-assets psql -- -f sql/verify_enrichment_coverage.sql
 --     cowrie-assets psql -- -c "SET cowrie.since = '2025-09-01'" -f sql/verify_enrichment_coverage.sql
@@ -9,19 +9,28 @@
 -- sessions               all sessions of the window or day; first_session_at, last_session_at: when the first and the
 --                        last one of them began
 -- eligible_sessions      those that the service can be asked about: a public source that is not our own (urlhaus and
---                        greynoise: IPv4) and that was not noted as not applicable
--- answered_sessions      the service answered: it found something, or said that it has nothing. Failures are no answers
+--                        greynoise: IPv4), a file with a SHA-256 (virustotal), a password (hibp), and that was not noted
+--                        as not applicable
+-- answered_sessions      the service answered: it found something, or said that it has nothing. Failures are no answers.
+--                        Of a session with several files or passwords all must be answered for; else what stands in
+--                        its way is what weighs most: unavailable, quota, not asked, not configured
 -- answered_share         of the eligible ones
--- valued_sessions        an answer with the field that matters: dshield country or AS, urlhaus number of URLs, spur
---                        infrastructure, cymru AS, greynoise classification
+-- valued_sessions        a finding with the field that matters: dshield country or AS, urlhaus number of URLs, spur
+--                        infrastructure, virustotal a label or the number of engines that call it malicious, hibp number
+--                        of breached passwords, cymru AS, greynoise classification
 -- valued_share           of the eligible ones
 -- unavailable_sessions, quota_sessions, not_configured_sessions, not_asked_sessions
 --                        the eligible ones without an answer, by what stood in the way; they and the answered ones add
 --                        up to the eligible ones
--- eligible_addresses     distinct sources of the eligible sessions; open_addresses: those of sessions without an answer
+-- eligible_addresses     distinct sources of the eligible sessions; open_addresses: those of sessions without an answer.
+--                        virustotal: distinct files. hibp: the passwords of each session, added up, since what they are
+--                        asked by is not kept by session; open ones are no more than its questions that are noted as
+--                        open, and both are at the most
 -- main_reason            why most of the eligible sessions without an answer have none
 -- seconds_to_finish      the open addresses at the rate that the service permits; empty while no rate is known
--- seconds_to_gate        until the gate is passed, if the busiest of the open addresses are answered first
+-- seconds_to_gate        until the gate is passed, if the busiest of the open addresses are answered first; the files
+--                        that sessions brought together count together. hibp: the part of its open passwords that its
+--                        missing sessions are of its open ones
 -- gate                   passed: answered for at least cowrie.gate of the eligible sessions, not counting those that
 --                        had no answer for want of a key or contact; 'not configured' where that leaves none.
 --                        GreyNoise is a sample and has no gate
@@ -34,7 +43,7 @@ WITH settings AS NOT MATERIALIZED (
         coalesce(nullif(current_setting('cowrie.gate', true), ''), '0.80')::numeric AS gate
 ),
 
--- All that follows depends on the day and the address alone: several times fewer rows than sessions.
+-- What is known of addresses depends on the day and the address alone: several times fewer rows than sessions.
 by_address AS (
     SELECT
         day,
@@ -139,6 +148,139 @@ judged AS (
     FROM asked
 ),
 
+-- Files and passwords are the sessions' own. Inlined, since both need few columns.
+in_window AS NOT MATERIALIZED (
+    SELECT sessions.*
+    FROM sessions
+    CROSS JOIN settings
+    WHERE sessions.first_event_at >= settings.since AND sessions.first_event_at < settings.until
+),
+
+judged_files AS (
+    SELECT DISTINCT
+        s.day,
+        s.sensor,
+        s.session_id,
+        lower(b.sha256) AS sha256,
+        coalesce(v.outcome, 'not_asked') AS outcome,
+        v.label IS NOT null OR v.malicious IS NOT null AS has_value,
+        CASE
+            WHEN v.outcome IS null THEN 'not asked yet'
+            WHEN v.outcome NOT IN ('found', 'not_found') THEN coalesce(v.reason, replace(v.outcome, '_', ' '))
+        END AS reason
+    FROM in_window AS s
+    INNER JOIN files AS b ON s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
+    LEFT JOIN virustotal_files AS v ON b.day = v.day AND lower(b.sha256) = v.sha256
+    WHERE
+        s.file_downloads + s.file_uploads > 0
+        AND b.transfer IN ('download', 'upload')
+        AND length(b.sha256) = 64
+        AND v.outcome IS DISTINCT FROM 'not_applicable'
+),
+
+-- A session is as its worst file; of those with an answer a finding tells more.
+file_sessions AS (
+    SELECT DISTINCT ON (day, sensor, session_id)
+        day,
+        outcome,
+        reason,
+        has_value,
+        array_agg(sha256) FILTER (WHERE outcome IN ('unavailable', 'quota', 'not_asked'))
+            OVER (
+                PARTITION BY day, sensor, session_id
+                ORDER BY sha256 ASC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            ) AS open_files
+    FROM judged_files
+    ORDER BY
+        day ASC,
+        sensor ASC,
+        session_id ASC,
+        array_position(
+            ARRAY['unavailable', 'quota', 'not_asked', 'not_configured', 'found', 'not_found'], outcome
+        ) ASC,
+        has_value DESC,
+        reason COLLATE "C" ASC
+),
+
+password_sessions AS (
+    SELECT
+        s.day,
+        coalesce(w.outcome, 'not_asked') AS outcome,
+        CASE
+            WHEN w.outcome IS null THEN 'not asked yet'
+            WHEN w.outcome NOT IN ('found', 'not_found') THEN coalesce(w.reason, replace(w.outcome, '_', ' '))
+        END AS reason,
+        w.breached_passwords IS NOT null AS has_value,
+        count(*) AS sessions,
+        sum(coalesce(w.unique_passwords, s.login_attempts)) AS passwords,
+        sum(w.unique_passwords - w.checked_passwords) AS noted_open,
+        sum(s.login_attempts) FILTER (WHERE w.outcome IS null) AS never_asked
+    FROM in_window AS s
+    LEFT JOIN password_stats AS w ON s.day = w.day AND s.sensor = w.sensor AND s.session_id = w.session_id
+    WHERE
+        s.login_attempts > 0
+        AND w.outcome IS DISTINCT FROM 'not_applicable'
+        -- Who tried with keys alone has a row that says so, as soon as the day has been looked at.
+        AND (
+            w.outcome IS NOT null
+            OR EXISTS (
+                SELECT FROM logins AS l
+                WHERE
+                    s.day = l.day AND s.sensor = l.sensor AND s.session_id = l.session_id
+                    AND l.password IS NOT null
+            )
+        )
+    GROUP BY s.day, w.outcome, w.reason, has_value
+),
+
+by_key_outcome AS (
+    SELECT
+        'virustotal' AS service,
+        day,
+        outcome,
+        reason,
+        has_value,
+        count(*) AS sessions
+    FROM file_sessions
+    GROUP BY day, outcome, reason, has_value
+    UNION ALL
+    SELECT
+        'hibp' AS service,
+        day,
+        outcome,
+        reason,
+        has_value,
+        sessions
+    FROM password_sessions
+),
+
+key_counts AS (
+    SELECT
+        'virustotal' AS service,
+        day,
+        count(DISTINCT sha256) AS eligible_keys,
+        count(DISTINCT sha256) FILTER (WHERE outcome NOT IN ('found', 'not_found')) AS open_keys
+    FROM judged_files
+    GROUP BY GROUPING SETS ((), (day))
+    UNION ALL
+    SELECT
+        'hibp' AS service,
+        day,
+        sum(passwords)::bigint AS eligible_keys,
+        -- The least of a number and NULL is the number: without a question that is open nobody has asked yet.
+        (
+            least(
+                sum(noted_open),
+                (
+                    SELECT nullif(count(*), 0) FROM open_questions
+                    WHERE service = 'hibp' AND outcome <> 'not_applicable'
+                )
+            ) + coalesce(sum(never_asked), 0)
+        )::bigint AS open_keys
+    FROM password_sessions
+    GROUP BY GROUPING SETS ((), (day))
+),
+
 -- An address is one row a day, so that the rows of a day are its distinct addresses.
 by_outcome AS (
     SELECT
@@ -153,6 +295,42 @@ by_outcome AS (
         max(last_session_at) AS last_session_at
     FROM judged
     GROUP BY service, day, outcome, reason, has_value
+    UNION ALL
+    SELECT
+        k.service,
+        k.day,
+        k.outcome,
+        k.reason,
+        k.has_value,
+        k.sessions,
+        0 AS addresses,
+        null AS first_session_at,
+        null AS last_session_at
+    FROM by_key_outcome AS k
+    UNION ALL
+    -- All other sessions have no file, or no password.
+    SELECT
+        s.service,
+        d.day,
+        'not_applicable' AS outcome,
+        null AS reason,
+        false AS has_value,
+        d.sessions - coalesce(sum(k.sessions), 0) AS sessions,
+        0 AS addresses,
+        d.first_session_at,
+        d.last_session_at
+    FROM (
+        SELECT
+            day,
+            sum(sessions) AS sessions,
+            min(first_session_at) AS first_session_at,
+            max(last_session_at) AS last_session_at
+        FROM by_address
+        GROUP BY day
+    ) AS d
+    CROSS JOIN (VALUES ('virustotal'), ('hibp')) AS s (service)
+    LEFT JOIN by_key_outcome AS k ON s.service = k.service AND d.day = k.day
+    GROUP BY s.service, d.day, d.sessions, d.first_session_at, d.last_session_at
 ),
 
 -- Over days they cannot be summed. Grouping twice is faster than counting distinct ones.
@@ -180,13 +358,13 @@ services AS (
         max(l.sustained_seconds) AS sustained_seconds,
         coalesce(greatest(extract(EPOCH FROM max(l.blocked_until) - now()), 0), 0) AS blocked_seconds
     FROM
-        unnest(ARRAY['dshield', 'urlhaus', 'spur', 'cymru', 'greynoise'])
+        unnest(ARRAY['dshield', 'urlhaus', 'spur', 'virustotal', 'hibp', 'cymru', 'greynoise'])
         WITH ORDINALITY AS s (service, position)
     LEFT JOIN service_limits AS l ON s.service = l.service
     GROUP BY s.service, s.position
 ),
 
--- A window without a session has its five rows as well.
+-- A window without a session has its seven rows as well.
 counted AS (
     SELECT
         s.service,
@@ -228,18 +406,31 @@ open_sources AS (
     SELECT
         service,
         day,
-        source_ip,
+        1 AS requests,
         sum(sessions) AS sessions
     FROM judged
     WHERE outcome IN ('unavailable', 'quota', 'not_asked')
     GROUP BY GROUPING SETS ((service, source_ip), (service, day, source_ip))
+    UNION ALL
+    SELECT
+        'virustotal' AS service,
+        day,
+        cardinality(open_files) AS requests,
+        count(*) AS sessions
+    FROM file_sessions
+    WHERE outcome IN ('unavailable', 'quota', 'not_asked')
+    GROUP BY GROUPING SETS ((open_files), (day, open_files))
 ),
 
 gains AS (
     SELECT
         service,
         day,
-        sum(sessions) OVER (PARTITION BY service, day ORDER BY sessions DESC, source_ip ASC) - sessions AS gained_before
+        requests,
+        sum(sessions) OVER (
+            PARTITION BY service, day
+            ORDER BY sessions DESC, requests ASC ROWS UNBOUNDED PRECEDING
+        ) - sessions AS gained_before
     FROM open_sources
 ),
 
@@ -247,7 +438,7 @@ to_gate AS (
     SELECT
         c.service,
         c.day,
-        count(*) AS addresses
+        sum(g.requests) AS addresses
     FROM gains AS g
     CROSS JOIN settings
     INNER JOIN counted AS c ON g.service = c.service AND coalesce(g.day, 'infinity') = coalesce(c.day, 'infinity')
@@ -262,15 +453,34 @@ rows_of_result AS (
         s.sustained_seconds,
         s.blocked_seconds,
         m.reason AS main_reason,
-        CASE WHEN c.service <> 'greynoise' THEN coalesce(t.addresses, 0) END AS addresses_to_gate,
-        CASE WHEN c.day IS null THEN coalesce(w.eligible_addresses, 0) ELSE c.addresses END AS eligible_addresses,
-        CASE WHEN c.day IS null THEN coalesce(w.open_addresses, 0) ELSE c.open_addresses END AS addresses_left
-    FROM counted AS c
+        CASE
+            WHEN c.service = 'hibp' THEN coalesce(ceil(k.open_keys * c.missing / nullif(c.askable, 0)), 0)
+            WHEN c.service <> 'greynoise' THEN coalesce(t.addresses, 0)
+        END AS addresses_to_gate,
+        coalesce(
+            k.eligible_keys,
+            CASE WHEN c.day IS null THEN coalesce(w.eligible_addresses, 0) ELSE c.addresses END
+        ) AS eligible_addresses,
+        coalesce(
+            k.open_keys,
+            CASE WHEN c.day IS null THEN coalesce(w.open_addresses, 0) ELSE c.open_addresses END
+        ) AS addresses_left
+    FROM (
+        SELECT
+            counted.*,
+            counted.unavailable + counted.quota + counted.not_asked AS askable,
+            greatest(
+                settings.gate * (counted.eligible - counted.not_configured) - counted.answered, 0
+            ) AS missing
+        FROM counted
+        CROSS JOIN settings
+    ) AS c
     INNER JOIN services AS s ON c.service = s.service
     LEFT JOIN whole_window AS w ON c.service = w.service
     -- The row of the whole window has no day, and NULL equals nothing.
     LEFT JOIN main_reasons AS m ON c.service = m.service AND coalesce(c.day, 'infinity') = coalesce(m.day, 'infinity')
     LEFT JOIN to_gate AS t ON c.service = t.service AND coalesce(c.day, 'infinity') = coalesce(t.day, 'infinity')
+    LEFT JOIN key_counts AS k ON c.service = k.service AND coalesce(c.day, 'infinity') = coalesce(k.day, 'infinity')
 )
 
 SELECT

@@ -63,6 +63,18 @@ def unsuitable_keys(connection: Connection, service: Service, keys: Iterable[str
     return {key for (key,) in rows}
 
 
+def failed_keys(connection: Connection, service: str) -> set[str]:
+    """The keys about which a request failed within a day."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT key FROM lookup_ledger
+        WHERE service = %s AND outcome = 'unavailable' AND sent_at > lookup_now() - interval '1 day'
+        """,
+        (service,),
+    )
+    return {key for (key,) in rows}
+
+
 def with_lives(
     connection: Connection, service: Service, readings: Mapping[str, Reading], answered_at: datetime
 ) -> list[KeptAnswer]:

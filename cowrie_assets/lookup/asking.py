@@ -111,7 +111,10 @@ def sift(
     allowed = {key: moment for key, moment in needs.items() if key not in refused}
     known = asking.cache.known(connection, service, allowed)
     unsuitable = answers.unsuitable_keys(connection, service, allowed) - known.keys()
-    open_keys = [key for key in allowed if key not in known and key not in unsuitable]
+    # What failed of itself lately comes last: one such key, the most telling of all, would open the circuit each time.
+    failed = answers.failed_keys(connection, service.name)
+    wanted = [key for key in allowed if key not in known and key not in unsuitable]
+    open_keys = sorted(wanted, key=failed.__contains__)
     tally.outcomes["not_applicable"] += len(refused) + len(unsuitable)
     tally.hits.update(known.values())
     if service.not_configured is not None and open_keys:
@@ -226,7 +229,10 @@ class _Flight:
 
     def _answer(self, connection: Connection, sender: Sender, limiter: Limiter, batch: _Batch) -> None:
         known = answers.newest_answers(connection, self._service.name, {key: self._needs[key] for key in batch.keys})
-        self._settle(known, hit=True)  # another process asked since we looked
+        if known:
+            # Somebody asked since we looked.
+            self._asking.cache.count_hits(self._service, ANOTHER_PROCESS, known.values())
+            self._settle(known, hit=True)
         keys = [key for key in batch.keys if key not in known]
         if not keys:
             return
@@ -244,7 +250,7 @@ class _Flight:
             self._stopped.set()
         except NoAnswer as failure:
             self._leave_open(keys, "unavailable", failure.reason)
-            if batch.rounds + 1 < _ROUNDS and isinstance(failure, Transient):
+            if batch.rounds + 1 < _ROUNDS and not isinstance(failure, Limited):
                 self._batches.put(_Batch(tuple(keys), rounds=batch.rounds + 1))
 
     def _ask_with_patience(self, connection: Connection, sender: Sender, limiter: Limiter, keys: list[str]) -> None:
@@ -262,14 +268,20 @@ class _Flight:
         call = limiter.charge(keys[0], len(keys), self._ends_at - time.monotonic(), self._stopped, payers)
         with self._lock:
             self._tally.requests += 1
-        with answers.told(connection, limiter, call):
-            response = sender.send(request)
-            told = self._client.read_many(keys, response)
-            if not told:
-                raise Transient("sent an answer about none of the keys", response.status)
-            refusals = [reading for reading in told.values() if isinstance(reading, Unsuitable)]
-            if len(refusals) == len(keys):
-                raise refusals[0]
+        try:
+            with answers.told(connection, limiter, call):
+                response = sender.send(request)
+                told = self._client.read_many(keys, response)
+                if not told:
+                    raise Transient("sent an answer about none of the keys", response.status)
+                refusals = [reading for reading in told.values() if isinstance(reading, Unsuitable)]
+                if len(refusals) == len(keys):
+                    raise refusals[0]
+        except Transient as failure:
+            if call.is_probe:
+                # The next probe is another key's: the fault may be with this one.
+                raise NoAnswer(failure.reason, failure.status) from None
+            raise
         readings = {key: reading for key, reading in told.items() if isinstance(reading, Reading)}
         self._asking.cache.keep(connection, self._service, readings, call, self._asking.run_id, response.status)
         self._note_balance(connection, readings.values())

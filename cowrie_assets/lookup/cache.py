@@ -90,6 +90,11 @@ class Cache:
         self._counter(service, DATABASE).stores += len(kept)
         self._write_hot(service, {a.key: Known(a.outcome, a.answered_at, a.expires_at) for a in kept})
 
+    def count_hits(self, service: Service, tier: str, known: Collection[Known]) -> None:
+        count = self._counter(service, tier)
+        with self._lock:
+            count.hit(known)
+
     def write_counts(self, connection: Connection, service: Service, run_id: str | None) -> None:
         """Add what was counted to the run's counters, and begin anew."""
         with self._lock:
@@ -164,10 +169,9 @@ class Cache:
     def _count_reads(self, service: Service, tier: str | None, hits: Collection[Known], asked: int) -> None:
         if tier is None or not asked:
             return
-        count = self._counter(service, tier)
+        self.count_hits(service, tier, hits)
         with self._lock:
-            count.hit(list(hits))
-            count.misses += asked - len(hits)
+            self.counts[service.name, tier].misses += asked - len(hits)
 
     def _counter(self, service: Service, tier: str) -> Count:
         with self._lock:

@@ -129,7 +129,8 @@ class RedisTier:
         known = {}
         for chunk in _chunks(keys):
             names = [self._name(service, key) for key in chunk]
-            for key, name, value in zip(chunk, names, self._told(self._client.mget, names), strict=True):
+            values = self._told(len(chunk), self._client.mget, names)
+            for key, name, value in zip(chunk, names, values, strict=True):
                 entry = _decoded(name, value)
                 if entry is not None:
                     known[key] = entry
@@ -142,7 +143,7 @@ class RedisTier:
                 name = self._name(service, key)
                 pipeline.set(name, _encoded(name, entries[key]), px=round(1000 * LIFE))
             # Not raised there: it would be an error with the key in its text.
-            self._told(pipeline.execute, False)
+            self._told(len(chunk), pipeline.execute, False)
 
     def close(self) -> None:
         self._pool.disconnect()
@@ -150,16 +151,21 @@ class RedisTier:
     def _name(self, service: str, key: str) -> bytes:
         return f"{self._prefix}{service}:{key}".encode(errors="surrogatepass")
 
-    def _told(self, command: Callable[..., Any], argument: object) -> list[Any]:
-        """What Redis says to a command."""
+    def _told(self, number: int, command: Callable[..., Any], argument: object) -> list[Any]:
+        """So many replies to a command."""
         try:
-            replies: list[Any] = command(argument)
-            failure = next((_in_words(reply) for reply in replies if isinstance(reply, Exception)), None)
+            replies = command(argument)
         # Nothing of ours runs above, and a server that is not Redis brings the parser to raise all sorts of errors.
         except Exception as error:
             failure = _in_words(error)
-        if failure is None:
-            return replies
+        else:
+            if isinstance(replies, list) and len(replies) == number:
+                refusal = next((reply for reply in replies if isinstance(reply, Exception)), None)
+                if refusal is None:
+                    return replies
+                failure = _in_words(refusal)
+            else:
+                failure = _NOT_REDIS
         # Out here, so that it carries no context: texts of the errors above name hosts, users and keys.
         raise TierFailure(failure)
 
@@ -238,13 +244,14 @@ def _in_words(error: BaseException) -> str:
     for kind, words in _KINDS:
         if any(isinstance(cause, kind) for cause in chain):
             return words
+    if not isinstance(error, redis.ResponseError):
+        return _NOT_REDIS
     # Its first word, and no more: the rest may quote what was sent.
-    code = re.match(r"[A-Z]{2,20}\b", str(error)) if isinstance(error, redis.ResponseError) else None
-    if code is not None:
-        return f"refuses the command ({code[0]})"
-    return "sent something that is not Redis's language"
+    code = re.match(r"[A-Z]{2,20}\b", str(error))
+    return "refuses the command" + (f" ({code[0]})" if code is not None else "")
 
 
+_NOT_REDIS = "sent something that is not Redis's language"
 _KINDS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = [
     (
         (redis.AuthenticationError, redis.exceptions.AuthenticationWrongNumberOfArgsError),

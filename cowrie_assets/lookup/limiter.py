@@ -270,14 +270,16 @@ class Limiter:
             NotNow: it is of no use.
         """
         what = self._obstacle()
-        # Within a run the first cool-down is waited for; a probe that failed has doubled it.
-        in_time = what.open_left <= 0 or what.open_left <= seconds_left and what.open_seconds <= self._service.cool_down
+        # A run waits for a first probe and for a second one, by another key; each that fails doubles the time.
+        patient = what.open_seconds <= 2 * self._service.cool_down
+        in_time = what.open_left <= 0 or (patient and what.open_left <= seconds_left)
         if what.is_open and seconds_left > 0 and in_time:
             return max(what.open_left, _GLANCE)
         if what.blocked > 0 or what.is_open:
             minutes = max(1, round(max(what.blocked, what.open_left) / 60))
             told = f", {FAILURES_IN_A_ROW} failures in a row" if what.is_open and what.blocked <= 0 else ""
-            raise NotNow("unavailable", f"{what.reason}{told}; nobody asks before {minutes} minutes are over")
+            over = "1 minute is" if minutes == 1 else f"{minutes} minutes are"
+            raise NotNow("unavailable", f"{what.reason}{told}; nobody asks before {over} over")
         raise NotNow("quota", "the run's time was used up")
 
     def _obstacle(self) -> _Obstacle:

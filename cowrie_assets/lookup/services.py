@@ -81,7 +81,7 @@ class Service:
     families: tuple[int, ...] = (4, 6)
     workers: int = 2
     blocked_for: float = 60.0
-    cool_down: float = 15.0
+    cool_down: float = 5.0
     quotas: tuple[Quota, ...] = ()
     by_balance: bool = False
     network_share: float = 0.2

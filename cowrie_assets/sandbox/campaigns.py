@@ -93,7 +93,19 @@ _BOT = Client(
 _CLIENTS = (_GO, _GO, _LIBSSH2, _PARAMIKO, _BOT)
 
 _USERS = ("root",) * 8 + ("admin", "ubuntu", "oracle", "postgres", "git", "deploy", "pi", "ftpuser", "test", "guest")
-_WORDS = ("harbour", "lantern", "anchor", "breaker", "cobalt", "granite", "willow", "ember", "drizzle", "marble")
+PASSWORD_WORDS = (
+    "harbour",
+    "lantern",
+    "anchor",
+    "breaker",
+    "cobalt",
+    "granite",
+    "willow",
+    "ember",
+    "drizzle",
+    "marble",
+)
+PASSWORD_SEPARATORS = ("", "!", "@", "#")
 _COMMON = ("123456", "password", "admin", "root", "qwerty", "letmein", "changeme", "111111", "1q2w3e4r", "P@ssw0rd")
 _IOT_LOGINS = (
     ("root", "root"), ("admin", "admin"), ("root", "default"), ("support", "support"), ("root", "camera9"),
@@ -110,6 +122,9 @@ _DROPPERS = tuple(
         ("29.19.200.81:8081", "ember"),
     )
 )
+_UPLOADS = tuple(b"invented sample upload %d" % number for number in range(3))
+# The sha256 of every file that a session leaves behind.
+SAMPLE_FILES = tuple(sha256(content).hexdigest() for content in (*(file for _, file in _DROPPERS), *_UPLOADS))
 _TUNNEL_TARGETS = (
     ("mail.swell.example", 25), ("www.breakwater.example", 443), ("api.breakwater.example", 443),
     ("ip.lookup.example", 80), ("26.72.17.9", 443), ("2a1f:a700::25", 443), ("shop.cove.example", 443),
@@ -121,18 +136,25 @@ _HUMAN_COMMANDS = (
 _MENU_COMMANDS = ("enable", "system", "shell")
 _UNKNOWN_COMMANDS = ("lockr -ia .ssh", "tidectl status", "/ip cloud print")
 
+# What is tried again and again, in whatever campaign.
+COMMON_PASSWORDS = tuple(dict.fromkeys((*_COMMON, *(password for _, password in _IOT_LOGINS if password))))
+
+
+def password_of(word: str, separator: str, number: int) -> str:
+    return f"{word}{separator}{number}"
+
 
 def _password(rng: Random) -> str:
     if rng.random() < 0.5:
         return rng.choice(_COMMON)
-    return f"{rng.choice(_WORDS)}{rng.choice(('', '!', '@', '#'))}{rng.randrange(10_000)}"
+    return password_of(rng.choice(PASSWORD_WORDS), rng.choice(PASSWORD_SEPARATORS), rng.randrange(10_000))
 
 
 def _stuff_credentials(log: SessionLog, rng: Random) -> None:
     """One login from each of very many addresses of one network, and away: nothing an address limit would notice."""
     log.handshake(_GO)
     log.wait(0.2, 0.9)
-    log.login(f"{rng.choice(_WORDS)}.{rng.choice(_WORDS)}", _password(rng))
+    log.login(f"{rng.choice(PASSWORD_WORDS)}.{rng.choice(PASSWORD_WORDS)}", _password(rng))
     log.wait(0.05, 0.4)
 
 
@@ -170,7 +192,7 @@ def _drop_by_ssh(log: SessionLog, rng: Random) -> None:
     log.login("root", _password(rng), success=True)
     log.open_shell(rng.choice(_ARCHITECTURES))
     if rng.random() < 0.3:
-        log.upload(".harbourd", b"invented sample upload %d" % rng.randrange(3))
+        log.upload(".harbourd", _UPLOADS[rng.randrange(3)])
         log.wait(0.2, 1)
         log.command("chmod +x .harbourd; nohup ./.harbourd >/dev/null 2>&1 &")
     for _ in range(rng.randrange(1, 3)):

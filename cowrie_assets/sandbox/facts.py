@@ -1,7 +1,7 @@
-"""What is true of an address in the sandbox, service by service: a pure function of seed and address.
+"""What is true in the sandbox, service by service: a pure function of seed and key.
 
 Lives here: what each service knows of an address, and which awkward spelling, if any, its answer gets. Not here: whom
-the address belongs to (`origins`), the spelling itself (`answers`), limits and faults.
+the address belongs to (`origins`), files and passwords (`hashfacts`), the spelling itself (`answers`), limits, faults.
 
 Every service draws by a hash of its own, so what one knows says nothing about what another knows. The draw is by
 address also where real answers go by prefix (Team Cymru): a neighbour in the same prefix may well be unknown.
@@ -16,11 +16,13 @@ from datetime import date, timedelta
 from ipaddress import ip_address
 from typing import Any, Literal
 
+from cowrie_assets.sandbox.hashfacts import file_case, password_truth
 from cowrie_assets.sandbox.origins import INVENTED_ASNS, Dice, Origin, origin_of
 
 AS_OF = date(2025, 9, 13)
 
 Service = Literal["dshield", "urlhaus", "spur", "greynoise", "cymru"]
+HashService = Literal["virustotal", "hibp"]
 Facts = dict[str, Any]
 _Share = Literal["found", "negative", "odd"]
 
@@ -43,16 +45,18 @@ class Case:
     dice: Dice
 
 
-def truth(service: Service, seed: int, address: str, as_of: date = AS_OF) -> Facts:
-    """The plain facts behind a service's answer.
+def truth(service: Service | HashService, seed: int, key: str, as_of: date = AS_OF) -> Facts:
+    """The plain facts behind a service's answer about an address; about a file's hash (virustotal), or a password.
 
-    All have `outcome`: "found", "not_found", or "not_applicable" where the service takes no such address. What is
-    not known is None or an empty list. Days are ISO dates.
+    All have `outcome`: "found", "not_found", or "not_applicable" where the service takes no such key. What is not known
+    is None or an empty list. Days and instants are in ISO format.
 
     Raises:
-        ValueError: not an address.
+        ValueError: not an address, where one is due.
     """
-    return case(service, seed, address, as_of).facts
+    if service == "virustotal":
+        return file_case(seed, key, as_of).facts
+    return password_truth(seed, key) if service == "hibp" else case(service, seed, key, as_of).facts
 
 
 def case(service: Service, seed: int, address: str, as_of: date = AS_OF) -> Case:

@@ -12,12 +12,16 @@ from hashlib import sha256
 from starlette.types import Receive, Scope, Send
 
 from cowrie_assets.sandbox.faults import Fault, Faults
+from cowrie_assets.sandbox.geovendors import DBIP, MaxMind, MaxMindStore
+from cowrie_assets.sandbox.hashvendors import PwnedPasswords, VirusTotal
 from cowrie_assets.sandbox.limits import Ledger, Verdict
 from cowrie_assets.sandbox.spoiling import Delivery, deliver, is_silent, send_whole, spoil
 from cowrie_assets.sandbox.vendor import Asked, Reply, Vendor, World, error_page
 from cowrie_assets.sandbox.vendors import DShield, Feeds, GreyNoise, Spur, URLhaus
 
-_VENDORS: tuple[type[Vendor], ...] = (DShield, URLhaus, Spur, GreyNoise, Feeds)
+_VENDORS: tuple[type[Vendor], ...] = (
+    DShield, URLhaus, Spur, GreyNoise, VirusTotal, PwnedPasswords, MaxMind, MaxMindStore, DBIP, Feeds,
+)  # fmt: skip
 
 
 class WebServices:

@@ -275,15 +275,15 @@ def _safely(chunks: Iterator[bytes], status: int) -> Iterator[bytes]:
 
 
 class _Redaction(logging.Filter):
-    """Takes the query of every address out of what the HTTP library logs: a redirection's is signed, and that is a
-    key for as long as it holds."""
+    """Takes cookies, and the query of every address, out of what the HTTP library logs: a redirection's is signed, and
+    that is a key for as long as it holds."""
 
-    _QUERY = re.compile(r"(https?://[^\s'\"?]*|location', b'[^'?]*)\?[^\s'\"]*", re.IGNORECASE)
+    _SECRET = re.compile(
+        r"(https?://[^\s'\"?]*(?=\?)|location', b'[^'?]*(?=\?)|set-cookie', b')[^\s'\"]*", re.IGNORECASE
+    )
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if "?" in message:
-            record.msg, record.args = self._QUERY.sub(r"\1?…", message), None
+        record.msg, record.args = self._SECRET.sub(r"\1…", record.getMessage()), None
         return True
 
 

@@ -103,6 +103,10 @@ class World:
         with self.connect() as connection:
             return connection.execute(query.encode(), values).fetchall()
 
+    def cool(self) -> None:
+        """Let circuits that are open be tried again."""
+        self.rows("UPDATE service_limits SET open_until = NULL, open_seconds = NULL, failures = 0 RETURNING 1")
+
     def arrivals(self, service: str) -> list[Arrival]:
         return self.sandbox.ledger.arrivals(service)
 
@@ -294,7 +298,8 @@ from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.warehouse.database import open_connection
 told = json.loads(sys.argv[1])
-service = Service(**{**told["service"], "families": tuple(told["service"]["families"])})
+quotas = tuple(Quota(**quota) for quota in told["service"]["quotas"])
+service = Service(**{**told["service"], "families": tuple(told["service"]["families"]), "quotas": quotas})
 asking = Asking(partial(open_connection, told["url"]), EgressGate(), told["run_id"], told["seconds"])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -375,7 +380,8 @@ def test_each_key_is_asked_once_and_what_is_stored_is_true(world: World, service
     warm = world.ask(service, keys, run_id="second")
     assert len(world.arrivals(service)) == len(arrivals)
     assert (warm.asked, warm.requests, +warm.hits, +warm.outcomes) == (80, 0, Counter(database=80), Counter())
-    assert world.rows("SELECT * FROM lookup_counters") == [("second", service, "database", 80)]
+    counted = world.rows("SELECT run_id, service, tier, hits, misses, stores, errors FROM lookup_counters ORDER BY 1")
+    assert counted == [("run", service, "database", 0, 80, 80, 0), ("second", service, "database", 80, 0, 0, 0)]
 
 
 @pytest.mark.parametrize("service", ASKED_SINGLY)
@@ -403,7 +409,7 @@ def test_hits_and_calls_add_up_over_runs_that_overlap(world: World) -> None:
         assert tally.asked == tally.hits.total() + tally.outcomes.total()
         assert tally.requests == sum(tally.outcomes[outcome] for outcome in ANSWERED)
     assert [tally.requests for tally in tallies] == [30, 10, 10, 10]
-    assert world.rows("SELECT hits FROM lookup_counters") == [(60,)]
+    assert world.rows("SELECT hits, misses FROM lookup_counters") == [(60, 60)]
     assert len(world.arrivals("spur")) == 60
 
 
@@ -615,12 +621,16 @@ def test_a_fault_that_stays_is_no_answer(world: World, monkeypatch: pytest.Monke
         keys = addresses(2)  # at the same time
         world.sandbox.faults({service: {"probability": 1.0, "kinds": [FAULTS[fault]]}})
         tally = world.ask(service, keys)
-        assert (+tally.outcomes, tally.requests, tally.open) == (Counter(unavailable=2), 6, 2)
+        # Five in a row and the circuit is open, but for those in flight; then two probes.
+        assert (+tally.outcomes, tally.open) == (Counter(unavailable=2), 2)
+        assert 7 <= tally.requests <= 9
+        assert tally.requests == len(world.arrivals(service))
         assert world.stored(service) == {}
         assert {outcome for outcome, _ in world.open(service).values()} == {"unavailable"}
         ledger = world.rows("SELECT outcome FROM lookup_ledger WHERE service = %s", service)
-        assert ledger == [("unavailable",)] * 6
+        assert ledger == [("unavailable",)] * tally.requests
         world.sandbox.faults({service: []})
+        world.cool()
         world.ask(service, keys)
         world.assert_true(service, keys)
 
@@ -646,6 +656,7 @@ def test_random_faults_change_no_row_and_cost_a_call_each(
         sandbox.faults({service: {"probability": 0.2, "kinds": kinds}})
         runs = 1
         while faulty.ask(service, keys).open:
+            faulty.cool()
             runs += 1
             assert runs < 10
         query = f"SELECT key, outcome, fields - 'balance', payload FROM service_answers WHERE service = '{service}'"
@@ -669,17 +680,20 @@ def test_a_service_that_fails_five_times_in_a_row_is_left_alone(world: World) ->
     """A failing list was downloaded again for each of 1,000 addresses."""
     world.sandbox.faults({"spur": {"probability": 1.0, "kinds": ["500"]}})
     tally = world.ask(replace(world.services["spur"], workers=1), addresses(50))
-    assert (tally.requests, tally.outcomes["unavailable"]) == (15, 50)
-    assert len(world.arrivals("spur")) == 15
+    # Three tries for a key, two for the next one; then the circuit is open, and two probes, by two keys, fail.
+    assert (tally.requests, tally.outcomes["unavailable"]) == (7, 50)
+    assert len(world.arrivals("spur")) == 7
     told = Counter(reason for _, reason in world.open("spur").values())
-    assert told == {"answered with status 500": 5, "answered with status 500; not tried after 5 failures in a row": 45}
+    nobody = "answered with status 500, 5 failures in a row; nobody asks before 1 minute is over"
+    assert told == {"answered with status 500": 3, nobody: 47}
 
 
 def test_four_failures_in_a_row_are_not_five(world: World) -> None:
-    world.sandbox.faults({"spur": (["500"] * 12 + ["ok"]) * 4})
+    world.sandbox.faults({"spur": (["500"] * 4 + ["ok"]) * 40})
     tally = world.ask(replace(world.services["spur"], workers=1), addresses(20))
-    assert Counter(outcome for outcome, _ in world.open("spur").values()) == {"unavailable": 16}
-    assert (tally.requests, len(world.stored("spur"))) == (4 * 13, 4)
+    assert world.rows("SELECT open_until, open_seconds FROM service_limits") == [(None, None)]
+    # Of three rounds of three tries each a few keys meet nothing but failures.
+    assert len(world.stored("spur")) == tally.requests // 5 >= 15
 
 
 def test_a_service_that_is_down_is_given_up_quickly_and_the_next_run_fills_the_gap(world: World) -> None:
@@ -691,10 +705,11 @@ def test_a_service_that_is_down_is_given_up_quickly_and_the_next_run_fills_the_g
     tally = world.ask(down, keys)
     assert time.monotonic() - begun < 10
     assert (+tally.hits, +tally.outcomes) == (Counter(database=50), Counter(unavailable=50))
-    assert tally.requests <= 3 * (5 + down.workers)
+    assert tally.requests <= 5 + down.workers + 2
     assert all("connection refused" in reason for _, reason in world.open("spur").values())
     assert set(world.open("spur")) == set(gap)
     world.sandbox.ledger.clear()
+    world.cool()
     world.ask("spur", keys)
     assert Counter(a.key for a in world.arrivals("spur")) == Counter(gap)
     world.assert_true("spur", keys)
@@ -844,7 +859,7 @@ def test_four_processes_ask_about_the_same_keys_once(world: World) -> None:
     assert sum(tally.outcomes[outcome] for tally in tallies for outcome in ANSWERED) == 100
     assert sum(tally.hits.total() for tally in tallies) == 300
     assert min(tally.requests for tally in tallies) > 5, "each has its share of the work"
-    counted = dict(world.rows("SELECT tier, hits::int FROM lookup_counters"))
+    counted = dict(world.rows("SELECT tier, hits::int FROM lookup_counters WHERE hits > 0"))
     assert counted == +sum((tally.hits for tally in tallies), Counter())
     assert counted.get("another process", 0) > 0
 
@@ -988,11 +1003,12 @@ def test_secrets_are_nowhere(
                 except Exception as error:
                     told.append(f"raised: {error!r}")
                 world.rows("UPDATE service_limits SET blocked_until = NULL RETURNING 1")
+                world.cool()
     tables = world.rows(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     )
     kept = {name: str(world.rows(f"SELECT * FROM {name}")) for (name,) in tables}
-    assert len(kept["lookup_ledger"]) > 10_000, "there was much that could have been said"
+    assert len(kept["lookup_ledger"]) > 5_000, "there was much that could have been said"
     printed = capfd.readouterr()
     seen = {**kept, "log": caplog.text, "told": str(told), "stdout": printed.out, "stderr": printed.err}
     assert [where for where, text in seen.items() if MARKER in text] == []
@@ -1054,7 +1070,10 @@ def test_whatever_a_service_sends_is_stored_or_unavailable(world: World) -> None
 
     with web_service(answer) as url:
         # One at a time: several failures in a row would end a run.
-        tallies = [world.ask(replace(world.services["dshield"], address=url), [key]) for key in by_key]
+        tallies = []
+        for key in by_key:
+            tallies.append(world.ask(replace(world.services["dshield"], address=url), [key]))
+            world.cool()
     for name, key, tally in zip(AWKWARD, by_key, tallies, strict=True):
         assert +tally.outcomes in (Counter(found=1), Counter(not_found=1), Counter(unavailable=1)), name
         assert (key in world.stored("dshield")) == (tally.open == 0) == (key not in world.open("dshield")), name
