@@ -11,9 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from cowrie_assets.assets.answers_of_day import enrichment_days_due
-from cowrie_assets.assets.enrichment import SERVICES
 from cowrie_assets.assets.ingestion import partition_days
+from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.partitions import ranges
 from cowrie_assets.resources import ServiceClient, Warehouse
@@ -21,8 +20,8 @@ from cowrie_assets.resources import ServiceClient, Warehouse
 # What runs before, between and after the daily assets; the command line runs these phases over any set of days.
 INGEST = ("events",)
 SESSIONS = ("sessions",)
-INVENTORY = ("tor_exits", "cloud_ranges", "asn_inventory", "ip_inventory")
-ENRICHMENT = ("dshield_enrichment", "urlhaus_enrichment", "spur_enrichment")
+INVENTORY = ("geo_databases", "tor_exits", "cloud_ranges", "asn_inventory", "ip_inventory")
+ENRICHMENT = tuple(QUESTIONS)
 SNAPSHOTS = ("session_snapshots",)
 ANSWERS = (
     "session_summaries",
@@ -96,16 +95,18 @@ def sensors(first_day: date) -> list[dg.SensorDefinition]:
         dshield: ServiceClient,
         urlhaus: ServiceClient,
         spur: ServiceClient,
+        virustotal: ServiceClient,
+        hibp: ServiceClient,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         if COMMAND_TAG in context.dagster_run.tags:
             yield dg.SkipReason("a command ingested, and runs the rest itself")
             return
-        clients = {"dshield": dshield, "urlhaus": urlhaus, "spur": spur}
+        clients = {"dshield": dshield, "urlhaus": urlhaus, "spur": spur, "virustotal": virustotal, "hibp": hibp}
         with warehouse.connect() as connection:
             days = days_due(connection, "sessions") | days_due(connection, "session_snapshots")
-            for service in SERVICES:
-                can_ask = clients[service].service().not_configured is None
-                days |= enrichment_days_due(connection, service, can_ask=can_ask)
+            for question in QUESTIONS.values():
+                can_ask = clients[question.service].service().not_configured is None
+                days |= question.due(connection, can_ask=can_ask)
         # A day before the first partition that these definitions know waits until they are loaded again.
         # Nothing due: lists, inventories and queries are still brought up to date, with today.
         due = partition_days(days, first_day) or {datetime.now(UTC).date()}

@@ -14,6 +14,7 @@ import dagster as dg
 
 from cowrie_assets.assets.enrichment import enrichment_assets
 from cowrie_assets.assets.events import events
+from cowrie_assets.assets.geo import geo_databases
 from cowrie_assets.assets.infrastructure import infrastructure_assets
 from cowrie_assets.assets.inventory import inventory_assets
 from cowrie_assets.assets.lists import list_assets
@@ -22,6 +23,7 @@ from cowrie_assets.assets.snapshots import snapshots_asset
 from cowrie_assets.automation import jobs, schedules, sensors
 from cowrie_assets.checks.conservation import conservation_checks
 from cowrie_assets.checks.coverage import coverage_checks
+from cowrie_assets.checks.geo import geo_checks
 from cowrie_assets.checks.lists import list_checks
 from cowrie_assets.checks.queries import query_checks
 from cowrie_assets.checks.snapshots import snapshot_checks
@@ -44,6 +46,7 @@ def build_definitions(
                 events,
                 sessions_asset(daily),
                 *list_assets(),
+                geo_databases,
                 inventory_assets(),
                 *enrichment_assets(daily),
                 snapshots_asset(daily),
@@ -54,6 +57,7 @@ def build_definitions(
                 snapshot_checks(daily),
                 *coverage_checks(daily),
                 *list_checks(),
+                *geo_checks(),
                 *query_checks(),
             ],
             jobs=jobs(),
@@ -90,6 +94,7 @@ def _resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # typ
         "geo_files": GeoFiles(
             city=str(settings.geoip_city) if settings.geoip_city else None,
             asn=str(settings.geoip_asn) if settings.geoip_asn else None,
+            folder=str(settings.state.geoip),
         ),
         "cowrie_logs": CowrieLogs(
             folders=[str(folder) for folder in settings.log_folders],

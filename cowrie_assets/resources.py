@@ -133,25 +133,39 @@ class AnswerCache(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class GeoFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Geo databases in MaxMind's format, for country and AS of an address. Both are optional."""
+    """Geo databases in MaxMind's format, for country and AS of an address: the operator's own, or what the asset
+    `geo_databases` fetched. Both are optional."""
 
     city: str | None = Field(default=None, description="Path of a city or country .mmdb file (COWRIE_GEOIP_CITY).")
     asn: str | None = Field(default=None, description="Path of an ASN .mmdb file (COWRIE_GEOIP_ASN).")
+    folder: str | None = Field(default=None, description="Where fetched files lie: city.mmdb and asn.mmdb.")
 
     @contextmanager
     def open_city(self) -> Iterator[GeoFile | None]:
-        with _open(self.city) as file:
+        with _open(self._path("city", self.city)) as file:
             yield file
 
     @contextmanager
     def open_asn(self) -> Iterator[GeoFile | None]:
-        with _open(self.asn) as file:
+        with _open(self._path("asn", self.asn)) as file:
             yield file
 
     @property
+    def ours(self) -> list[Literal["city", "asn"]]:
+        """The kinds of file that the operator has not named: those to be fetched."""
+        kinds: tuple[tuple[Literal["city", "asn"], str | None], ...] = (("city", self.city), ("asn", self.asn))
+        return [kind for kind, path in kinds if not path]
+
+    @property
     def missing(self) -> list[str]:
-        """What is not set, by the variable that sets it."""
-        return [name for name, path in (("COWRIE_GEOIP_CITY", self.city), ("COWRIE_GEOIP_ASN", self.asn)) if not path]
+        """The kinds of file of which there is none."""
+        return [kind for kind in self.ours if self._path(kind, None) is None]
+
+    def _path(self, kind: str, own: str | None) -> Path | None:
+        if own is not None:
+            return Path(own)
+        fetched = Path(self.folder) / f"{kind}.mmdb" if self.folder else None
+        return fetched if fetched is not None and fetched.exists() else None
 
 
 class CowrieLogs(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -171,9 +185,9 @@ class CowrieLogs(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 @contextmanager
-def _open(path: str | None) -> Iterator[GeoFile | None]:
+def _open(path: Path | None) -> Iterator[GeoFile | None]:
     if path is None:
         yield None
         return
-    with GeoFile(Path(path)) as file:
+    with GeoFile(path) as file:
         yield file

@@ -89,8 +89,6 @@ class Settings:
                 home=sandbox,
                 mode="sandbox",
                 log_folders=(sandbox / "logs",),
-                geoip_city=_existing(sandbox / "geoip" / "city.mmdb"),
-                geoip_asn=_existing(sandbox / "geoip" / "asn.mmdb"),
                 start_date=_day(start),
                 offline=_switch(env, "COWRIE_OFFLINE"),
                 addresses=StateFolder(sandbox).sandbox_addresses(),
@@ -250,10 +248,6 @@ class SensorNames:
 def _places(path: Path) -> set[Path]:
     """Where a path lies, as it is written and as links lead. (abspath takes dots out, absolute() does not.)"""
     return {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.exists() else None
 
 
 def _path(value: str | None) -> Path | None:

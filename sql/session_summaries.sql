@@ -145,7 +145,7 @@ SELECT
         SELECT FROM files AS b
         WHERE
             s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
-            AND b.transfer IN ('download', 'upload') AND length(b.sha256) = 64
+            AND b.transfer IN ('download', 'upload') AND b.sha256 IS NOT NULL
     ) AS has_file
 FROM sessions AS s
 LEFT JOIN session_snapshots AS p

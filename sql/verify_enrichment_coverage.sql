@@ -6,34 +6,30 @@
 --
 -- Settings, each optional: cowrie.since; cowrie.until (exclusive); cowrie.gate (0.80).
 --
--- sessions               all sessions of the window or day; first_session_at, last_session_at: when the first and the
---                        last one of them began
--- eligible_sessions      those that the service can be asked about: a public source that is not our own (urlhaus and
---                        greynoise: IPv4), a file with a SHA-256 (virustotal), a password (hibp), and that was not noted
---                        as not applicable
--- answered_sessions      the service answered: it found something, or said that it has nothing. Failures are no answers.
---                        Of a session with several files or passwords all must be answered for; else what stands in
---                        its way is what weighs most: unavailable, quota, not asked, not configured
--- answered_share         of the eligible ones
--- valued_sessions        a finding with the field that matters: dshield country or AS, urlhaus number of URLs, spur
---                        infrastructure, virustotal a label or the number of engines that call it malicious, hibp number
---                        of breached passwords, cymru AS, greynoise classification
--- valued_share           of the eligible ones
--- unavailable_sessions, quota_sessions, not_configured_sessions, not_asked_sessions
---                        the eligible ones without an answer, by what stood in the way; they and the answered ones add
---                        up to the eligible ones
--- eligible_addresses     distinct sources of the eligible sessions; open_addresses: those of sessions without an answer.
---                        virustotal: distinct files. hibp: the passwords of each session, added up, since what they are
---                        asked by is not kept by session; open ones are no more than its questions that are noted as
---                        open, and both are at the most
--- main_reason            why most of the eligible sessions without an answer have none
--- seconds_to_finish      the open addresses at the rate that the service permits; empty while no rate is known
--- seconds_to_gate        until the gate is passed, if the busiest of the open addresses are answered first; the files
---                        that sessions brought together count together. hibp: the part of its open passwords that its
---                        missing sessions are of its open ones
--- gate                   passed: answered for at least cowrie.gate of the eligible sessions, not counting those that
---                        had no answer for want of a key or contact; 'not configured' where that leaves none.
---                        GreyNoise is a sample and has no gate
+-- sessions: all sessions of the window or day; first_session_at, last_session_at: when the first and the last one of
+--     them began
+-- eligible_sessions: those that the service can be asked about: with a public source that is not our own (urlhaus
+--     and greynoise: IPv4), a file with a SHA-256 (virustotal), a password (hibp), and not noted as not applicable
+-- answered_sessions: the service answered: it found something, or said that it has nothing. Failures are no answers.
+--     Of several files or passwords all must be answered for; else the weightiest outcome counts: unavailable,
+--     quota, not asked, not configured
+-- answered_share: of the eligible ones
+-- valued_sessions: a finding with the field that matters: dshield country or AS, urlhaus number of URLs, spur
+--     infrastructure, virustotal label or number of engines that call it malicious, hibp number of breached
+--     passwords, cymru AS, greynoise classification
+-- valued_share: of the eligible ones
+-- unavailable_sessions, quota_sessions, not_configured_sessions, not_asked_sessions: the eligible ones without an
+--     answer, by what stood in the way; they and the answered ones add up to the eligible ones
+-- eligible_addresses: distinct sources of the eligible sessions; virustotal: distinct files; hibp: passwords,
+--     counted session by session, since no table says which of them raised which question
+-- open_addresses: sources of sessions without an answer; virustotal: files without one; hibp: passwords without one,
+--     and not more than there are open questions
+-- main_reason: why most of the eligible sessions without an answer have none
+-- seconds_to_finish: the open addresses at the rate that the service permits; empty while no rate is known
+-- seconds_to_gate: until the gate is passed, if the busiest of the open addresses (virustotal: sets of files that
+--     came together) are answered first; hibp: if each of its open passwords frees as many sessions
+-- gate: passed: answered for at least cowrie.gate of the eligible sessions, not counting those that had no answer
+--     for want of a key or contact; 'not configured' where that leaves none. GreyNoise is a sample and has no gate
 
 -- Inlined, so that the planner knows how many sessions the window takes.
 WITH settings AS NOT MATERIALIZED (
@@ -43,22 +39,36 @@ WITH settings AS NOT MATERIALIZED (
         coalesce(nullif(current_setting('cowrie.gate', true), ''), '0.80')::numeric AS gate
 ),
 
--- What is known of addresses depends on the day and the address alone: several times fewer rows than sessions.
-by_address AS (
-    SELECT
-        day,
-        source_ip,
-        has_public_source AS is_public,
-        has_public_source AND family(source_ip) = 4 AS is_public_ipv4,
-        count(*) AS sessions,
-        min(first_event_at) AS first_session_at,
-        max(first_event_at) AS last_session_at
-    FROM session_summaries
+in_window AS NOT MATERIALIZED (
+    SELECT sessions.*
+    FROM sessions
     CROSS JOIN settings
     WHERE
         first_event_at >= since
         AND first_event_at < until
-    GROUP BY day, source_ip, has_public_source
+),
+
+-- What is known of addresses depends on the day and the address alone: several times fewer rows than sessions. Public
+-- are those that session_summaries calls so; to read that view would join the snapshots as well.
+by_address AS (
+    SELECT
+        s.*,
+        k.is_public,
+        k.is_public AND family(s.source_ip) = 4 AS is_public_ipv4
+    FROM (
+        SELECT
+            day,
+            source_ip,
+            count(*) AS sessions,
+            min(first_event_at) AS first_session_at,
+            max(first_event_at) AS last_session_at
+        FROM in_window
+        GROUP BY day, source_ip
+    ) AS s
+    LEFT JOIN ip_inventory AS i ON s.source_ip = i.ip_address
+    CROSS JOIN LATERAL (
+        SELECT s.source_ip IS NOT null AND coalesce(i.is_public AND NOT i.is_own, true) AS is_public
+    ) AS k
 ),
 
 -- Two services have no table by day: of an address the newest answer counts, however old; without one, the question
@@ -148,79 +158,76 @@ judged AS (
     FROM asked
 ),
 
--- Files and passwords are the sessions' own. Inlined, since both need few columns.
-in_window AS NOT MATERIALIZED (
-    SELECT sessions.*
-    FROM sessions
-    CROSS JOIN settings
-    WHERE sessions.first_event_at >= settings.since AND sessions.first_event_at < settings.until
+-- What is known of files depends on the day and on the files that a session brought together: few rows as well.
+file_sets AS (
+    SELECT
+        row_number() OVER () AS set_id,
+        day,
+        file_set,
+        count(*) AS sessions
+    FROM (
+        SELECT
+            s.day,
+            array_agg(DISTINCT lower(b.sha256)) AS file_set
+        FROM in_window AS s
+        INNER JOIN files AS b ON s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
+        WHERE
+            s.file_downloads + s.file_uploads > 0
+            AND b.transfer IN ('download', 'upload')
+            AND b.sha256 IS NOT null
+        GROUP BY s.day, s.sensor, s.session_id
+    ) AS by_session
+    GROUP BY day, file_set
 ),
 
 judged_files AS (
-    SELECT DISTINCT
-        s.day,
-        s.sensor,
-        s.session_id,
-        lower(b.sha256) AS sha256,
+    SELECT
+        b.set_id,
+        b.day,
+        f.sha256,
         coalesce(v.outcome, 'not_asked') AS outcome,
-        v.label IS NOT null OR v.malicious IS NOT null AS has_value,
-        CASE
-            WHEN v.outcome IS null THEN 'not asked yet'
-            WHEN v.outcome NOT IN ('found', 'not_found') THEN coalesce(v.reason, replace(v.outcome, '_', ' '))
-        END AS reason
-    FROM in_window AS s
-    INNER JOIN files AS b ON s.day = b.day AND s.sensor = b.sensor AND s.session_id = b.session_id
-    LEFT JOIN virustotal_files AS v ON b.day = v.day AND lower(b.sha256) = v.sha256
-    WHERE
-        s.file_downloads + s.file_uploads > 0
-        AND b.transfer IN ('download', 'upload')
-        AND length(b.sha256) = 64
-        AND v.outcome IS DISTINCT FROM 'not_applicable'
+        coalesce(v.reason, 'not asked yet') AS reason,
+        v.label IS NOT null OR v.malicious IS NOT null AS has_value
+    FROM file_sets AS b
+    CROSS JOIN LATERAL unnest(b.file_set) AS f (sha256)
+    LEFT JOIN virustotal_files AS v ON b.day = v.day AND f.sha256 = v.sha256
+    WHERE v.outcome IS DISTINCT FROM 'not_applicable'
 ),
 
--- A session is as its worst file; of those with an answer a finding tells more.
-file_sessions AS (
-    SELECT DISTINCT ON (day, sensor, session_id)
-        day,
-        outcome,
-        reason,
-        has_value,
-        array_agg(sha256) FILTER (WHERE outcome IN ('unavailable', 'quota', 'not_asked'))
-            OVER (
-                PARTITION BY day, sensor, session_id
-                ORDER BY sha256 ASC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-            ) AS open_files
-    FROM judged_files
+-- A session is as the worst of its files; of those with an answer a finding tells more.
+judged_sets AS (
+    SELECT DISTINCT ON (f.set_id)
+        b.day,
+        b.file_set,
+        b.sessions,
+        f.outcome,
+        f.reason,
+        bool_or(f.outcome = 'found' AND f.has_value) OVER whole_set AS has_value,
+        count(*) FILTER (WHERE f.outcome IN ('unavailable', 'quota', 'not_asked')) OVER whole_set AS open_files
+    FROM judged_files AS f
+    INNER JOIN file_sets AS b ON f.set_id = b.set_id
+    WINDOW whole_set AS (PARTITION BY f.set_id)
     ORDER BY
-        day ASC,
-        sensor ASC,
-        session_id ASC,
-        array_position(
-            ARRAY['unavailable', 'quota', 'not_asked', 'not_configured', 'found', 'not_found'], outcome
-        ) ASC,
-        has_value DESC,
-        reason COLLATE "C" ASC
+        f.set_id ASC,
+        array_position(ARRAY['unavailable', 'quota', 'not_asked', 'not_configured', 'found'], f.outcome) ASC,
+        f.reason COLLATE "C" ASC
 ),
 
-password_sessions AS (
+judged_passwords AS (
     SELECT
         s.day,
         coalesce(w.outcome, 'not_asked') AS outcome,
-        CASE
-            WHEN w.outcome IS null THEN 'not asked yet'
-            WHEN w.outcome NOT IN ('found', 'not_found') THEN coalesce(w.reason, replace(w.outcome, '_', ' '))
-        END AS reason,
+        coalesce(w.reason, 'not asked yet') AS reason,
         w.breached_passwords IS NOT null AS has_value,
         count(*) AS sessions,
         sum(coalesce(w.unique_passwords, s.login_attempts)) AS passwords,
-        sum(w.unique_passwords - w.checked_passwords) AS noted_open,
-        sum(s.login_attempts) FILTER (WHERE w.outcome IS null) AS never_asked
+        sum(w.unique_passwords - w.checked_passwords) AS unchecked
     FROM in_window AS s
     LEFT JOIN password_stats AS w ON s.day = w.day AND s.sensor = w.sensor AND s.session_id = w.session_id
     WHERE
         s.login_attempts > 0
         AND w.outcome IS DISTINCT FROM 'not_applicable'
-        -- Who tried with keys alone has a row that says so, as soon as the day has been looked at.
+        -- Who tried with keys alone has a row that says so, once the day was looked at.
         AND (
             w.outcome IS NOT null
             OR EXISTS (
@@ -233,15 +240,15 @@ password_sessions AS (
     GROUP BY s.day, w.outcome, w.reason, has_value
 ),
 
-by_key_outcome AS (
+by_session_outcome AS (
     SELECT
         'virustotal' AS service,
         day,
         outcome,
         reason,
         has_value,
-        count(*) AS sessions
-    FROM file_sessions
+        sum(sessions) AS sessions
+    FROM judged_sets
     GROUP BY day, outcome, reason, has_value
     UNION ALL
     SELECT
@@ -251,7 +258,7 @@ by_key_outcome AS (
         reason,
         has_value,
         sessions
-    FROM password_sessions
+    FROM judged_passwords
 ),
 
 key_counts AS (
@@ -267,17 +274,12 @@ key_counts AS (
         'hibp' AS service,
         day,
         sum(passwords)::bigint AS eligible_keys,
-        -- The least of a number and NULL is the number: without a question that is open nobody has asked yet.
-        (
-            least(
-                sum(noted_open),
-                (
-                    SELECT nullif(count(*), 0) FROM open_questions
-                    WHERE service = 'hibp' AND outcome <> 'not_applicable'
-                )
-            ) + coalesce(sum(never_asked), 0)
-        )::bigint AS open_keys
-    FROM password_sessions
+        -- least() passes over NULL: where no question is noted as open, nobody has asked yet.
+        coalesce(sum(passwords) FILTER (WHERE outcome = 'not_asked'), 0)::bigint + least(
+            coalesce(sum(unchecked), 0)::bigint,
+            (SELECT nullif(count(*), 0) FROM open_questions WHERE service = 'hibp' AND outcome <> 'not_applicable')
+        ) AS open_keys
+    FROM judged_passwords
     GROUP BY GROUPING SETS ((), (day))
 ),
 
@@ -306,9 +308,9 @@ by_outcome AS (
         0 AS addresses,
         null AS first_session_at,
         null AS last_session_at
-    FROM by_key_outcome AS k
+    FROM by_session_outcome AS k
     UNION ALL
-    -- All other sessions have no file, or no password.
+    -- All other sessions have none.
     SELECT
         s.service,
         d.day,
@@ -329,7 +331,7 @@ by_outcome AS (
         GROUP BY day
     ) AS d
     CROSS JOIN (VALUES ('virustotal'), ('hibp')) AS s (service)
-    LEFT JOIN by_key_outcome AS k ON s.service = k.service AND d.day = k.day
+    LEFT JOIN by_session_outcome AS k ON s.service = k.service AND d.day = k.day
     GROUP BY s.service, d.day, d.sessions, d.first_session_at, d.last_session_at
 ),
 
@@ -415,11 +417,11 @@ open_sources AS (
     SELECT
         'virustotal' AS service,
         day,
-        cardinality(open_files) AS requests,
-        count(*) AS sessions
-    FROM file_sessions
+        max(open_files) AS requests,
+        sum(sessions) AS sessions
+    FROM judged_sets
     WHERE outcome IN ('unavailable', 'quota', 'not_asked')
-    GROUP BY GROUPING SETS ((open_files), (day, open_files))
+    GROUP BY GROUPING SETS ((file_set), (day, file_set))
 ),
 
 gains AS (
@@ -454,7 +456,11 @@ rows_of_result AS (
         s.blocked_seconds,
         m.reason AS main_reason,
         CASE
-            WHEN c.service = 'hibp' THEN coalesce(ceil(k.open_keys * c.missing / nullif(c.askable, 0)), 0)
+            WHEN c.service = 'hibp'
+                THEN ceil(
+                    coalesce(k.open_keys, 0) * greatest(settings.gate * (c.eligible - c.not_configured) - c.answered, 0)
+                    / greatest((c.eligible - c.not_configured) - c.answered, 1)
+                )
             WHEN c.service <> 'greynoise' THEN coalesce(t.addresses, 0)
         END AS addresses_to_gate,
         coalesce(
@@ -465,16 +471,8 @@ rows_of_result AS (
             k.open_keys,
             CASE WHEN c.day IS null THEN coalesce(w.open_addresses, 0) ELSE c.open_addresses END
         ) AS addresses_left
-    FROM (
-        SELECT
-            counted.*,
-            counted.unavailable + counted.quota + counted.not_asked AS askable,
-            greatest(
-                settings.gate * (counted.eligible - counted.not_configured) - counted.answered, 0
-            ) AS missing
-        FROM counted
-        CROSS JOIN settings
-    ) AS c
+    FROM counted AS c
+    CROSS JOIN settings
     INNER JOIN services AS s ON c.service = s.service
     LEFT JOIN whole_window AS w ON c.service = w.service
     -- The row of the whole window has no day, and NULL equals nothing.

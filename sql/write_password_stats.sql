@@ -74,7 +74,7 @@ told AS (
         max(seen) AS breach_prevalence_max,
         CASE
             WHEN count(seen) > 0
-                THEN coalesce(array_agg(sha256 ORDER BY sha256 ASC) FILTER (WHERE seen = 0), '{}')
+                THEN coalesce(array_agg(sha256 ORDER BY sha256 COLLATE "C" ASC) FILTER (WHERE seen = 0), '{}')
         END AS novel_password_hashes,
         min(answered_at) AS oldest_answer_at
     FROM tried

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from pydantic import Field
 
 from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
+from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.progress import progress
 from cowrie_assets.report.charts import chart
 from cowrie_assets.report.page import write_report
@@ -176,7 +177,7 @@ def infrastructure_assets() -> list[dg.AssetsDefinition]:
 
 @dg.asset(
     # The daily tables that it reads; external specs of views lose the order, so this one is made like any other asset.
-    deps=["sessions", "session_snapshots", "dshield_enrichment", "urlhaus_enrichment", "spur_enrichment"],
+    deps=["sessions", "session_snapshots", *QUESTIONS],
     group_name="infrastructure",
     kinds={"postgres", "view"},
     owners=OWNERS,

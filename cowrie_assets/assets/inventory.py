@@ -4,9 +4,9 @@ Lives here: the graph and its ops. Not here: what a pass does (`observation`, `c
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import Field
 
 from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
 from cowrie_assets.assets.observation import (
@@ -18,6 +18,7 @@ from cowrie_assets.assets.observation import (
     write_asn_inventory,
     write_ip_inventory,
 )
+from cowrie_assets.lookup.answers import lookup_now
 from cowrie_assets.lookup.asking import ask
 from cowrie_assets.lookup.bulk import ask_batch, leave_open, plan_batches
 from cowrie_assets.lookup.gate import EgressGate
@@ -28,17 +29,28 @@ _AFTER = {"start": dg.In(dg.Nothing)}
 # A batch that failed or came in part is asked again alone, so often, while the others go on.
 _MORE_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 2.0
+
+
+class AddressesAtMost(dg.Config):
+    """How many addresses to ask about."""
+
+    most: int | None = Field(default=None, description="Addresses to ask about at most. Empty: all without an answer.")
+    max_time: float | None = Field(
+        default=None, description="Seconds to wait for the service's rate. Empty: [enrichment] max_time, 30 minutes."
+    )
+
+
 HOW_TO_GET_GEO_FILES = (
-    "country stays NULL with the reason 'no geo database', and the AS is what Team Cymru says today. Free files: "
-    "GeoLite2 City and ASN (account at maxmind.com), or DB-IP Lite (db-ip.com, no account); set COWRIE_GEOIP_CITY and "
-    "COWRIE_GEOIP_ASN to their paths"
+    "country stays NULL with the reason 'no geo database', and the AS is what Team Cymru says today. The asset "
+    "geo_databases fetches them (its check says why it could not); or set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN to "
+    "files of your own"
 )
 
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), pool=POOL, description="Pass 1: country and AS from the geo files, offline.")
 def pass_1_geo_files(context: dg.OpExecutionContext, warehouse: Warehouse, geo_files: GeoFiles) -> None:
     if geo_files.missing:
-        context.log.warning(f"{' and '.join(geo_files.missing)} not set: {HOW_TO_GET_GEO_FILES}")
+        context.log.warning(f"No {' and no '.join(geo_files.missing)} file: {HOW_TO_GET_GEO_FILES}")
     with (
         warehouse.connect() as connection,
         geo_files.open_asn() as asn_file,
@@ -62,16 +74,22 @@ def pass_1_geo_files(context: dg.OpExecutionContext, warehouse: Warehouse, geo_f
     description="Pass 2, the plan: every source address without a fresh answer of Team Cymru, in batches.",
 )
 def plan_cymru_batches(
-    context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache, cymru: ServiceClient
+    context: dg.OpExecutionContext,
+    config: AddressesAtMost,
+    warehouse: Warehouse,
+    answer_cache: AnswerCache,
+    cymru: ServiceClient,
 ) -> Iterator[dg.DynamicOutput[list[str]]]:
     with warehouse.connect() as connection:
-        asking = answer_cache.asking(warehouse, connection, context.run.run_id)
-        needs = dict.fromkeys(telling_addresses(connection), datetime.now(UTC))
+        asking = answer_cache.asking(
+            warehouse, connection, context.run.run_id, most=config.most, tell=context.log.warning
+        )
+        needs = dict.fromkeys(telling_addresses(connection), lookup_now(connection))
     batches, tally = plan_batches(asking, cymru.service(), needs)
     addresses = sum(map(len, batches))
     context.log.info(
         f"Pass 2: {addresses:,} of {tally.asked:,} addresses to ask Team Cymru about, in {len(batches)} batches; "
-        f"{tally.hits['database']:,} known"
+        f"{tally.hits.total():,} known"
     )
     for reason, number in tally.reasons.items():
         context.log.info(f"Pass 2: {number:,} addresses stay open: {reason}")
@@ -110,16 +128,23 @@ def pass_2_cymru_batch(
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), description="Pass 3: GreyNoise, within its quota, most telling first.")
 def pass_3_greynoise(
-    context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache, greynoise: ServiceClient
+    context: dg.OpExecutionContext,
+    config: AddressesAtMost,
+    warehouse: Warehouse,
+    answer_cache: AnswerCache,
+    greynoise: ServiceClient,
 ) -> None:
     with (
         warehouse.connect() as connection,
         progress(warehouse.state, "greynoise", "addresses") as reporter,
     ):
-        asking = answer_cache.asking(warehouse, connection, context.run.run_id, reporter.follow)
-        needs = dict.fromkeys(telling_addresses(connection), datetime.now(UTC))
+        asking = answer_cache.asking(
+            warehouse, connection, context.run.run_id, reporter.follow, config.max_time, config.most,
+            context.log.warning,
+        )  # fmt: skip
+        needs = dict.fromkeys(telling_addresses(connection), lookup_now(connection))
         tally = ask(asking, greynoise.service(), needs)
-    context.log.info(f"Pass 3: GreyNoise, {tally.requests} requests, {tally.hits['database']:,} known")
+    context.log.info(f"Pass 3: GreyNoise, {tally.requests} requests, {tally.hits.total():,} known")
     for reason, number in tally.reasons.most_common(3):
         context.log.info(f"Pass 3: {number:,} addresses stay open: {reason}")
 
@@ -160,12 +185,12 @@ def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse, ans
 
 
 @dg.graph(
-    ins={name: dg.GraphIn() for name in ("sessions", "tor_exits", "cloud_ranges")},
+    ins={name: dg.GraphIn() for name in ("sessions", "geo_databases", "tor_exits", "cloud_ranges")},
     out={"asn_inventory": dg.GraphOut(), "ip_inventory": dg.GraphOut()},
     description="The passes: geo files, Team Cymru, GreyNoise, then the merge with the range lists.",
 )
-def inventory_passes(sessions, tor_exits, cloud_ranges):  # type: ignore[no-untyped-def]  # dagster composes this
-    asked = plan_cymru_batches(start=pass_1_geo_files(start=sessions)).map(pass_2_cymru_batch)
+def inventory_passes(sessions, geo_databases, tor_exits, cloud_ranges):  # type: ignore[no-untyped-def]  # dagster composes this
+    asked = plan_cymru_batches(start=pass_1_geo_files(start=[sessions, geo_databases])).map(pass_2_cymru_batch)
     asns = merge_asn_inventory(start=pass_3_greynoise(start=asked.collect()))
     addresses = merge_ip_inventory(start=asns, tor_exits=tor_exits, cloud_ranges=cloud_ranges)
     return {"asn_inventory": asns, "ip_inventory": addresses}
@@ -185,14 +210,17 @@ _DESCRIPTIONS = {
 
 
 def inventory_assets() -> dg.AssetsDefinition:
-    keys = {name: dg.AssetKey(name) for name in ("sessions", "tor_exits", "cloud_ranges")}
+    keys = {name: dg.AssetKey(name) for name in ("sessions", "geo_databases", "tor_exits", "cloud_ranges")}
     asns, addresses = dg.AssetKey("asn_inventory"), dg.AssetKey("ip_inventory")
     # The decorator for multi-assets has no edge between its own outputs, so this is spelt out.
     return dg.AssetsDefinition.from_graph(
         inventory_passes,
         keys_by_input_name=keys,
         keys_by_output_name={"asn_inventory": asns, "ip_inventory": addresses},
-        internal_asset_deps={"asn_inventory": {keys["sessions"]}, "ip_inventory": {asns, *keys.values()}},
+        internal_asset_deps={
+            "asn_inventory": {keys["sessions"], keys["geo_databases"]},
+            "ip_inventory": {asns, *keys.values()},
+        },
         group_name="inventory",
         descriptions_by_output_name=_DESCRIPTIONS,
     ).map_asset_specs(lambda spec: spec.replace_attributes(kinds={"postgres"}, owners=OWNERS))

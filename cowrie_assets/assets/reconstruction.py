@@ -17,7 +17,7 @@ from cowrie_assets.warehouse.session_rows import DayRows
 from cowrie_assets.warehouse.views import sql_file
 
 ENRICHMENT_ASSETS = ("dshield_enrichment", "urlhaus_enrichment", "spur_enrichment")
-DAILY_ASSETS = ("sessions", "session_snapshots", *ENRICHMENT_ASSETS)
+DAILY_ASSETS = ("sessions", "session_snapshots", *ENRICHMENT_ASSETS, "virustotal_files", "password_stats")
 _DAY_LOCK = 0x6461
 
 

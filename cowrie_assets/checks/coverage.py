@@ -9,18 +9,19 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from cowrie_assets.assets.enrichment import SERVICES
 from cowrie_assets.assets.face import sql_metadata
+from cowrie_assets.assets.questions import QUESTIONS, Question
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.coverage import Coverage, coverage
 
 # GreyNoise is a sample and has no gate.
-GATED = (*SERVICES, "cymru")
+GATED = (*(question.service for question in QUESTIONS.values()), "cymru")
 _SQL = "verify_enrichment_coverage.sql"
 _KEYS = {
     "dshield": "set DSHIELD_EMAIL to a contact address",
     "urlhaus": "set URLHAUS_API_KEY (free, auth.abuse.ch)",
     "spur": "set SPUR_API_KEY",
+    "virustotal": "set VT_API_KEY (free for non-commercial use, virustotal.com)",
 }
 
 
@@ -34,17 +35,17 @@ def judge(row: Coverage) -> tuple[bool, str]:
 
 
 def coverage_checks(daily: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
-    return [*(_daily_check(daily, service) for service in SERVICES), _overall_checks()]
+    return [*(_daily_check(daily, question) for question in QUESTIONS.values()), _overall_checks()]
 
 
-def _daily_check(daily: dg.DailyPartitionsDefinition, service: str) -> dg.AssetChecksDefinition:
+def _daily_check(daily: dg.DailyPartitionsDefinition, question: Question) -> dg.AssetChecksDefinition:
     # Evaluations with a partition of their own: a check result of a run over several days loses its day.
     @dg.multi_asset_check(
-        name=f"{service}_coverage",
+        name=f"{question.service}_coverage",
         specs=[
             dg.AssetCheckSpec(
                 "answered",
-                asset=f"{service}_enrichment",
+                asset=question.asset,
                 partitions_def=daily,
                 description="The service answered for at least 80 % of the day's eligible sessions.",
             )
@@ -57,7 +58,7 @@ def _daily_check(daily: dg.DailyPartitionsDefinition, service: str) -> dg.AssetC
         days = [date.fromisoformat(key) for key in context.op_execution_context.partition_keys]
         with warehouse.connect() as connection:
             rows = coverage(connection, min(days).isoformat(), (max(days) + timedelta(days=1)).isoformat())
-        by_day = {row.day: row for row in rows if row.service == service and row.day is not None}
+        by_day = {row.day: row for row in rows if row.service == question.service and row.day is not None}
         for key in context.selected_asset_check_keys:
             for day in days:
                 passed, words = judge(by_day[day]) if day in by_day else (True, "No session to judge.")

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -24,6 +24,9 @@ from cowrie_assets.settings import Settings, SettingsError
 from cowrie_assets.upstreams.geoip import GeoFileError
 from cowrie_assets.warehouse.database import Database, WarehouseError
 from cowrie_assets.warehouse.embedded import EmbeddedServerError
+
+if TYPE_CHECKING:
+    from cowrie_assets.cli.refresh import Scope
 
 app = typer.Typer(
     name="cowrie-assets",
@@ -68,18 +71,16 @@ def demo(verbose: Verbose = False) -> None:
     from cowrie_assets.cli.launch import run_pipeline
     from cowrie_assets.cli.services import sandbox_services, show_ledger
     from cowrie_assets.cli.show import show_outcome
-    from cowrie_assets.sandbox.geofiles import write_geo_files
     from cowrie_assets.sandbox.traffic import write_sample_logs
 
     settings = _settings(sandbox=True)
     console.print("Generating sample traffic: 4 days, 2 sensors …")
     write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY)
-    write_geo_files(settings.home / "geoip", DEMO_LAST_DAY)
     console.print(
         "Starting the sandbox's services; their limits and the client's are raised, 1,500 requests a second …"
     )
     with sandbox_services() as control:
-        settings = _read_settings(sandbox=True)  # again: geo files and services are there now
+        settings = _read_settings(sandbox=True)  # again: the services are there now
         outcome = run_pipeline(settings, console, minimum_sessions=1, verbose=verbose)
         show_ledger(console, control)
     show_outcome(console, outcome)
@@ -150,6 +151,92 @@ def coverage(
         raise typer.Exit(3)
 
 
+Since = Annotated[str, typer.Option(help="First moment, for example 2025-09-01.")]
+Until = Annotated[str, typer.Option(help="First moment that is left out.")]
+Sessions = Annotated[
+    str, typer.Option(help="Sessions whose source and passwords to ask about: a number, all (or 0), none.")
+]
+Files = Annotated[str, typer.Option(help="Files to ask VirusTotal about: a number, all (or 0), none.")]
+Ips = Annotated[str, typer.Option(help="Addresses to ask Team Cymru and GreyNoise about: a number, all (or 0), none.")]
+
+
+@app.command()
+def plan(
+    sessions: Sessions = "all",
+    files: Files = "all",
+    ips: Ips = "all",
+    since: Since = "",
+    until: Until = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    sandbox: Sandbox = False,
+) -> None:
+    """What a refresh would ask, how long that takes, and what it would bring. Nobody is asked anything."""
+    from cowrie_assets.cli.lookups import plans_as_json, show_plan
+    from cowrie_assets.cli.refresh import make_plans
+
+    scope = _scope(sessions, files, ips, since, until)
+    settings = _settings(sandbox=sandbox)
+    database = _database(settings)
+    with database.hold():
+        plans = make_plans(settings, database, scope)
+    if as_json:
+        typer.echo(plans_as_json(plans))
+    else:
+        show_plan(console, plans, scope.words)
+
+
+@app.command()
+def refresh(
+    sessions: Sessions = "all",
+    files: Files = "all",
+    ips: Ips = "all",
+    since: Since = "",
+    until: Until = "",
+    max_time: Annotated[
+        str, typer.Option(help="How long to wait for rates: seconds, or 90s, 30m, 2h. Default: [enrichment] max_time.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and ask nobody.")] = False,
+    commit_interval: Annotated[
+        int, typer.Option(help="Bring the tables up to date after so many keys. Answers are kept one by one.", min=1)
+    ] = 1000,
+    sandbox: Sandbox = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask the services about what has no fresh answer, the most telling first, within rates and quotas. Stop it with
+    Ctrl-C whenever you like: the next one goes on."""
+    from cowrie_assets.cli.refresh import refresh_and_tell
+    from cowrie_assets.cli.services import sandbox_services
+    from cowrie_assets.lookup.configured import duration
+
+    scope = _scope(sessions, files, ips, since, until)
+    seconds = duration(max_time, "--max-time") if max_time else None
+    settings = _settings(sandbox=sandbox)
+    with sandbox_services() if sandbox and not dry_run else nullcontext():
+        # Again: the sandbox's services have their addresses now.
+        settings = _read_settings(sandbox=True) if sandbox else settings
+        outcome = refresh_and_tell(settings, console, scope, seconds, commit_interval, dry_run=dry_run, verbose=verbose)
+    for failure in outcome.failed_steps:
+        errors.print(f"cowrie-assets: {visible(failure)}", style="bold red", markup=False, soft_wrap=True)
+    raise typer.Exit(1 if outcome.failed_steps else 0)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False, sandbox: Sandbox = False) -> None:
+    """What the services were asked and what came of it, what the cache saved, what is left of quotas."""
+    from cowrie_assets.cli.lookups import show_status, statuses_as_json
+    from cowrie_assets.lookup.configured import configured_services
+    from cowrie_assets.lookup.status import statuses
+
+    settings = _settings(sandbox=sandbox)
+    database = _database(settings)
+    with database.hold(), database.connect() as connection:
+        told = statuses(connection, configured_services(settings))
+    if as_json:
+        typer.echo(statuses_as_json(told))
+    else:
+        show_status(console, told)
+
+
 @app.command("sandbox")
 def serve_services(
     port: Annotated[int, typer.Option(help="Port of the HTTP services on 127.0.0.1; 0: any free one.")] = 9470,
@@ -207,6 +294,20 @@ def doctor(sandbox: Sandbox = False) -> None:
     findings = examine(_settings(sandbox=sandbox))
     show_findings(console, findings)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)
+
+
+def _scope(sessions: str, files: str, ips: str, since: str, until: str) -> Scope:
+    from cowrie_assets.cli.refresh import Amount, Scope
+
+    for name, text in (("--since", since), ("--until", until)):
+        _require_moment(name, text)
+    amounts = {}
+    for name, text in (("sessions", sessions), ("files", files), ("ips", ips)):
+        try:
+            amounts[name] = Amount.parse(text)
+        except ValueError:
+            raise typer.BadParameter(f"--{name} is {text!r}: write a number, all (or 0), or none") from None
+    return Scope(amounts["sessions"], amounts["files"], amounts["ips"], since, until)
 
 
 def _require_moment(name: str, text: str) -> None:

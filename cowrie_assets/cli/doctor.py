@@ -73,18 +73,19 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _geo_files(settings: Settings) -> Iterator[Finding]:
-    for variable, path in (("COWRIE_GEOIP_CITY", settings.geoip_city), ("COWRIE_GEOIP_ASN", settings.geoip_asn)):
-        what = "city file" if variable.endswith("CITY") else "ASN file"
-        if path is None:
-            cure = f"get GeoLite2 (maxmind.com) or DB-IP Lite (db-ip.com) and set {variable}"
-            yield Finding(what, "warning", "not set: stays unknown, with the reason 'no geo database'", cure)
+    files = (("city", "COWRIE_GEOIP_CITY", settings.geoip_city), ("ASN", "COWRIE_GEOIP_ASN", settings.geoip_asn))
+    for kind, variable, own in files:
+        what, path = f"{kind} file", own or settings.state.geoip / f"{kind.lower()}.mmdb"
+        if own is None and not path.exists():
+            cure = f"the next run fetches one (MaxMind's with an account, else DB-IP Lite), or set {variable}"
+            yield Finding(what, "warning", "none yet: stays unknown, with the reason 'no geo database'", cure)
             continue
         try:
             with GeoFile(path) as file:
                 age = (datetime.now(UTC) - file.built_at).days
                 found = f"{path}: {file.kind} of {file.built_at:%Y-%m-%d}, {age} days old"
         except GeoFileError as error:
-            yield Finding(what, "broken", str(error), f"set {variable} to a good file")
+            yield Finding(what, "broken", str(error), f"set {variable} to a good file" if own else f"remove {path}")
             continue
         old = age > OLD_DAYS and settings.mode == "live"
         yield Finding(what, "warning" if old else "good", found, "download a current edition" if old else "")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -27,9 +27,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cowrie_assets import automation
-from cowrie_assets.assets.answers_of_day import enrichment_days_due, table_of
-from cowrie_assets.assets.enrichment import SERVICES
 from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
+from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.cli import Interrupted
 from cowrie_assets.definitions import build_definitions
@@ -71,36 +70,44 @@ def run_pipeline(settings: Settings, console: Console, *, minimum_sessions: int,
         NothingToLoad, WarehouseError, GeoFileError: the reason why nothing could be done, in words.
         Interrupted: Ctrl-C.
     """
+    outcome = Outcome(settings, open_database(settings), minimum_sessions=minimum_sessions)
+    with interruptible(), runners(outcome, console, verbose) as new_runner:
+        new_runner().run(automation.INGEST_JOB, automation.INGEST)
+        # The first day may have moved: definitions are cheap, and the partitions follow from the state folder.
+        runner = new_runner()
+        runner.run_days(automation.SESSIONS)
+        runner.run(automation.DAILY_JOB, automation.INVENTORY)
+        runner.enrich()
+        runner.conclude()
+    return outcome
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C within ends the command, in words."""
     try:
-        return _run_phases(settings, console, minimum_sessions, verbose)
+        yield
     except KeyboardInterrupt:
         raise Interrupted from None
 
 
-def _run_phases(settings: Settings, console: Console, minimum_sessions: int, verbose: bool) -> Outcome:
-    prepare_dagster_home(settings)
-    database = Database(settings.home, settings.mode, settings.database_url)
-    outcome = Outcome(settings, database, minimum_sessions=minimum_sessions)
+def open_database(settings: Settings) -> Database:
+    return Database(settings.home, settings.mode, settings.database_url)
+
+
+@contextmanager
+def runners(outcome: Outcome, console: Console, verbose: bool) -> Iterator[Callable[[], Runner]]:
+    """Dagster at work on the warehouse, with the progress on the console; each runner knows the days of its making."""
+    prepare_dagster_home(outcome.settings)
     with ExitStack() as stack:
-        stack.enter_context(database.hold())
+        stack.enter_context(outcome.database.hold())
         instance = stack.enter_context(dg.DagsterInstance.get())
         _end_dead_runs(instance)
-        stack.enter_context(_display(console, settings))
-        runner = _Runner(settings, instance, outcome, verbose)
-        runner.run(automation.INGEST_JOB, automation.INGEST)
-        # The first day may have moved: definitions are cheap, and the partitions follow from the state folder.
-        runner = _Runner(settings, instance, outcome, verbose)
-        runner.run_days(automation.SESSIONS)
-        runner.run(automation.DAILY_JOB, automation.INVENTORY)
-        runner.enrich()
-        runner.run_days(automation.SNAPSHOTS)
-        runner.run(automation.DAILY_JOB, automation.ANSWERS, _query_config(minimum_sessions))
-        for key, evaluation in _stored_checks(runner.definitions, instance):
-            outcome.checks.setdefault(key, evaluation)
-    return outcome
+        stack.enter_context(_display(console, outcome.settings))
+        yield lambda: Runner(outcome.settings, instance, outcome, verbose)
 
 
-class _Runner:
+class Runner:
     """Runs parts of the jobs in this process, on the same instance that the UI shows."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance, outcome: Outcome, verbose: bool) -> None:
@@ -129,17 +136,24 @@ class _Runner:
         ends_at = time.monotonic() + max_time(self._settings)
         with self._outcome.database.connect() as connection:
             due = {
-                name: partition_days(
-                    enrichment_days_due(connection, name, can_ask=configured[name]), self._settings.start_date
+                asset: partition_days(
+                    question.due(connection, can_ask=configured[question.service]), self._settings.start_date
                 )
-                for name in SERVICES
+                for asset, question in QUESTIONS.items()
             }
         for first, last in reversed(ranges(set().union(*due.values()))):
-            services = [name for name in SERVICES if any(first <= day <= last for day in due[name])]
-            asked = sum(configured[name] for name in services)
+            assets = [asset for asset, days in due.items() if any(first <= day <= last for day in days)]
+            asked = sum(configured[QUESTIONS[asset].service] for asset in assets)
             share = max(0.0, ends_at - time.monotonic()) / max(1, asked)
-            config = {table_of(name): {"config": {"max_time": share}} for name in services}
-            self.run(automation.DAILY_JOB, list(config), config, automation.range_tags(first, last))
+            config = {asset: {"config": {"max_time": share}} for asset in assets}
+            self.run(automation.DAILY_JOB, assets, config, automation.range_tags(first, last))
+
+    def conclude(self) -> None:
+        """Bring snapshots, view, queries and report up to date, and collect what the checks say."""
+        self.run_days(automation.SNAPSHOTS)
+        self.run(automation.DAILY_JOB, automation.ANSWERS, _query_config(self._outcome.minimum_sessions))
+        for key, evaluation in _stored_checks(self.definitions, self._instance):
+            self._outcome.checks.setdefault(key, evaluation)
 
     def run(
         self,

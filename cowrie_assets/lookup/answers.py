@@ -27,6 +27,15 @@ from cowrie_assets.warehouse.event_chunks import Connection
 REFUSED_FOR = 3600.0
 
 
+def lookup_now(connection: Connection) -> datetime:
+    """The moment, by the clock of limits and answers: the database's."""
+    row = connection.execute("SELECT lookup_now()").fetchone()
+    if row is None:
+        raise LookupError("the database has no clock")
+    moment: datetime = row[0]
+    return moment
+
+
 def newest_answers(connection: Connection, service: str, needs: Mapping[str, datetime]) -> dict[str, Known]:
     """The keys that have an answer which is good at the moment that each is needed for; of several the one that is good
     for longest."""
@@ -89,17 +98,9 @@ def with_lives(
             life = min(max(service.ttl_not_found, 2 * earlier.get(key, 0.0)), max(life, service.ttl_not_found))
         elif not reading.settled and service.ttl_doubtful is not None:
             life = min(life, service.ttl_doubtful)
-        kept.append(
-            KeptAnswer(
-                service.name,
-                key,
-                reading.outcome,
-                answered_at,
-                answered_at + timedelta(seconds=life),
-                _storable(reading.fields),
-                _storable(reading.payload),
-            )  # fmt: skip
-        )
+        ends_at = answered_at + timedelta(seconds=life)
+        fields, payload = _storable(reading.fields), _storable(reading.payload)
+        kept.append(KeptAnswer(service.name, key, reading.outcome, answered_at, ends_at, fields, payload))
     return kept
 
 

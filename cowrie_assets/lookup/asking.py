@@ -46,13 +46,15 @@ stamina.instrumentation.set_on_retry_hooks([])
 
 @dataclass
 class Tally:
-    """What became of a set of questions. `outcomes` counts keys: asked = hits + the sum of `outcomes`."""
+    """What became of a set of questions. `outcomes` counts keys: asked = hits + the sum of `outcomes`. `chosen` of them
+    were to be asked about in this run."""
 
     asked: int = 0
     requests: int = 0
     hits: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    chosen: int = 0
 
     @property
     def open(self) -> int:
@@ -92,6 +94,7 @@ def ask(
             budget = quotas.budget(connection, service, open_keys, networks)
             chosen = budget.keys if asking.most is None else budget.keys[: asking.most]
             left = budget.left | dict.fromkeys(budget.keys[len(chosen) :], NOT_THIS_TIME)
+            tally.chosen = len(chosen)
             flight = _Flight(asking, service, needs, chosen, networks, tally)
             try:
                 flight.run()
@@ -104,26 +107,42 @@ def ask(
 def sift(
     connection: Connection, asking: Asking, service: Service, needs: Mapping[str, datetime], tally: Tally
 ) -> list[str]:
-    """The keys that have to be asked about: public addresses, not the operator's own, or digests, without a good
-    answer."""
+    """The keys that have to be asked about; why the others need not or cannot be is noted."""
+    sifted = look(connection, asking, service, needs)
+    not_applicable = [(key, "not_applicable", why) for key, why in sifted.refused.items()]
+    answers.note_open(connection, service.name, not_applicable)
+    tally.outcomes["not_applicable"] += len(sifted.refused) + len(sifted.unsuitable)
+    tally.hits.update(sifted.known.values())
+    reason = service.not_configured
+    if reason is not None and sifted.open_keys:
+        answers.note_open(connection, service.name, [(key, "not_configured", reason) for key in sifted.open_keys])
+        tally.outcomes["not_configured"] += len(sifted.open_keys)
+        tally.reasons[reason] += len(sifted.open_keys)
+        return []
+    return sifted.open_keys
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """Keys by what is to be done about them: `refused` by the gate, with the reason; `known`, with the tier that has
+    the answer; `unsuitable`, by the service's own word; `open_keys`, in the order of asking."""
+
+    refused: dict[str, str]
+    known: dict[str, str]
+    unsuitable: set[str]
+    open_keys: list[str]
+
+
+def look(connection: Connection, asking: Asking, service: Service, needs: Mapping[str, datetime]) -> Sifted:
+    """Sort the keys without asking anybody."""
     refused = {key: reason for key in needs if (reason := _refusal(asking.gate, service, key)) is not None}
-    answers.note_open(connection, service.name, [(key, "not_applicable", why) for key, why in refused.items()])
     allowed = {key: moment for key, moment in needs.items() if key not in refused}
     known = asking.cache.known(connection, service, allowed)
     unsuitable = answers.unsuitable_keys(connection, service, allowed) - known.keys()
-    # What failed of itself lately comes last: one such key, the most telling of all, would open the circuit each time.
-    failed = answers.failed_keys(connection, service.name)
     wanted = [key for key in allowed if key not in known and key not in unsuitable]
-    open_keys = sorted(wanted, key=failed.__contains__)
-    tally.outcomes["not_applicable"] += len(refused) + len(unsuitable)
-    tally.hits.update(known.values())
-    if service.not_configured is not None and open_keys:
-        reason = service.not_configured
-        answers.note_open(connection, service.name, [(key, "not_configured", reason) for key in open_keys])
-        tally.outcomes["not_configured"] += len(open_keys)
-        tally.reasons[reason] += len(open_keys)
-        return []
-    return open_keys
+    # What failed of itself lately comes last: one such key, the most telling of all, would open the circuit each time.
+    failed = answers.failed_keys(connection, service.name) if wanted else set()
+    return Sifted(refused, known, unsuitable, sorted(wanted, key=failed.__contains__))
 
 
 def networks_of(service: Service, keys: Iterable[str], sources: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cowrie_assets.lookup import answers, locks
 from cowrie_assets.lookup.asking import NO_TIME, Asking, Tally, sift
@@ -40,6 +40,7 @@ def plan_batches(asking: Asking, service: Service, needs: Mapping[str, datetime]
     with asking.connect() as connection:
         keys = sift(connection, asking, service, needs, tally)
         asking.cache.write_counts(connection, service, asking.run_id)
+    keys = keys if asking.most is None else keys[: asking.most]
     return [keys[start : start + service.batch] for start in range(0, len(keys), service.batch)], tally
 
 
@@ -53,7 +54,7 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
             return BatchResult(0, list(addresses), "quota", NO_TIME)
         # The gate once more: a batch lies in the run's storage between the plan and the question.
         tally = Tally()
-        asked = sift(connection, asking, service, dict.fromkeys(addresses, datetime.now(UTC)), tally)
+        asked = sift(connection, asking, service, dict.fromkeys(addresses, answers.lookup_now(connection)), tally)
         known = sum(tally.hits.values())
         if not asked:
             return BatchResult(known, [])

@@ -54,24 +54,19 @@ class Cache:
     tell: Callable[[str], None] = lambda _: None
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _out: set[str] = field(default_factory=set)
 
     def known(self, connection: Connection, service: Service, needs: Mapping[str, datetime]) -> dict[str, str]:
         """The keys whose answer is good at the moment that each is needed for, with the tier that had it. Afterwards
         the database has all of them."""
-        tiers: dict[str, str] = {}
-        hot = self._read_hot(service, list(needs))
-        good = {key: entry for key, entry in hot.items() if entry.expires_at > needs[key]}
-        self._count_reads(service, self.hot.name if self.hot else None, good.values(), len(needs))
-        tiers |= dict.fromkeys(good, self.hot.name if self.hot else "")
-        rest = {key: moment for key, moment in needs.items() if key not in good}
+        tier = self.hot.name if self.hot else ""
+        hot = self._read_hot(service, needs)
+        rest = {key: moment for key, moment in needs.items() if key not in hot}
         stored = answers.newest_answers(connection, service.name, rest)
-        self._count_reads(service, DATABASE, stored.values(), len(rest))
-        tiers |= dict.fromkeys(stored, DATABASE)
+        self._count_reads(service, DATABASE, stored, len(rest))
         restored = self._restore(connection, service, {key: rest[key] for key in rest if key not in stored})
-        if self.files is not None:
-            tiers |= dict.fromkeys(restored, self.files.name)
         self._write_hot(service, stored | restored)
-        return tiers
+        return dict.fromkeys(hot, tier) | dict.fromkeys(stored, DATABASE) | dict.fromkeys(restored, FileTier.name)
 
     def keep(
         self,
@@ -87,13 +82,12 @@ class Cache:
         kept = answers.with_lives(connection, service, readings, call.now)
         self._write_files(service, kept)
         answers.store_answers(connection, service, kept, call, run_id, status)
-        self._counter(service, DATABASE).stores += len(kept)
+        self._add(service, DATABASE, stores=len(kept))
         self._write_hot(service, {a.key: Known(a.outcome, a.answered_at, a.expires_at) for a in kept})
 
     def count_hits(self, service: Service, tier: str, known: Collection[Known]) -> None:
-        count = self._counter(service, tier)
         with self._lock:
-            count.hit(known)
+            self.counts.setdefault((service.name, tier), Count()).hit(known)
 
     def write_counts(self, connection: Connection, service: Service, run_id: str | None) -> None:
         """Add what was counted to the run's counters, and begin anew."""
@@ -107,75 +101,86 @@ class Cache:
 
     def _restore(self, connection: Connection, service: Service, needs: Mapping[str, datetime]) -> dict[str, Known]:
         """What only the files have goes back to the database: all of it, for an old day may rest on an older answer."""
-        if self.files is None or not needs:
+        files = self.files
+        if files is None or not needs:
             return {}
-        before = self.files.errors
+        before = files.errors
         try:
-            kept = self.files.read(service.shelf, list(needs))
+            kept = files.read(service.shelf, list(needs))
         except TierFailure as failure:
-            self._fail(service, self.files.name, failure)
+            self._fail(service, files.name, failure)
             return {}
         newest = {key: max(found, key=lambda a: a.expires_at) for key, found in kept.items()}
         good = {
             key: Known(a.outcome, a.answered_at, a.expires_at) for key, a in newest.items() if a.expires_at > needs[key]
         }
-        count = self._counter(service, self.files.name)
-        count.errors += self.files.errors - before
-        self._count_reads(service, self.files.name, good.values(), len(needs))
+        self._add(service, files.name, errors=files.errors - before)
+        self._count_reads(service, files.name, good, len(needs))
         if kept:
             answers.restore(connection, service.name, [a for found in kept.values() for a in found])
-            self._counter(service, DATABASE).stores += len(kept)
+            self._add(service, DATABASE, stores=len(kept))
         return good
 
-    def _read_hot(self, service: Service, keys: Sequence[str]) -> dict[str, Known]:
-        if self.hot is None or not keys:
+    def _read_hot(self, service: Service, needs: Mapping[str, datetime]) -> dict[str, Known]:
+        hot = self.hot
+        if hot is None or not needs:
             return {}
         try:
-            return self.hot.read(service.name, keys)
+            entries = hot.read(service.name, list(needs))
         except TierFailure as failure:
-            self._fail(service, self.hot.name, failure)
+            self._fail(service, hot.name, failure)
             return {}
+        good = {key: entry for key, entry in entries.items() if entry.expires_at > needs[key]}
+        self._count_reads(service, hot.name, good, len(needs))
+        return good
 
     def _write_hot(self, service: Service, entries: Mapping[str, Known]) -> None:
-        if self.hot is None or not entries:
+        hot = self.hot
+        if hot is None or not entries:
             return
         try:
-            self.hot.write(service.name, entries)
-            self._counter(service, self.hot.name).stores += len(entries)
+            hot.write(service.name, entries)
         except TierFailure as failure:
-            self._fail(service, self.hot.name, failure)
+            self._fail(service, hot.name, failure)
+        else:
+            self._add(service, hot.name, stores=len(entries))
 
     def _write_files(self, service: Service, kept: Iterable[KeptAnswer]) -> None:
-        if self.files is None:
+        files = self.files
+        if files is None:
             return
         shelved = [replace(answer, service=service.shelf) for answer in kept]
         try:
-            self.files.write(shelved)
-            self._counter(service, self.files.name).stores += len(shelved)
+            files.write(shelved)
         except TierFailure as failure:
-            self._fail(service, self.files.name, failure)
+            self._fail(service, files.name, failure)
+        else:
+            self._add(service, files.name, stores=len(shelved))
 
     def _fail(self, service: Service, tier: str, failure: TierFailure) -> None:
-        self._counter(service, tier).errors += 1
+        """Out for the rest of the run, whichever thread noticed first."""
+        self._add(service, tier, errors=1)
         with self._lock:
-            first = False
+            first = tier not in self._out
+            self._out.add(tier)
             if self.hot is not None and self.hot.name == tier:
-                self.hot, first = None, True
-            elif self.files is not None and self.files.name == tier:
-                self.files, first = None, True
+                self.hot = None
+            if self.files is not None and self.files.name == tier:
+                self.files = None
         if first:
             self.tell(f"cache: {tier} {failure.reason}; this run goes on without it")
 
-    def _count_reads(self, service: Service, tier: str | None, hits: Collection[Known], asked: int) -> None:
-        if tier is None or not asked:
-            return
-        self.count_hits(service, tier, hits)
-        with self._lock:
-            self.counts[service.name, tier].misses += asked - len(hits)
+    def _count_reads(self, service: Service, tier: str, hits: Mapping[str, Known], asked: int) -> None:
+        if asked:
+            self.count_hits(service, tier, hits.values())
+            self._add(service, tier, misses=asked - len(hits))
 
-    def _counter(self, service: Service, tier: str) -> Count:
+    def _add(self, service: Service, tier: str, *, misses: int = 0, stores: int = 0, errors: int = 0) -> None:
         with self._lock:
-            return self.counts.setdefault((service.name, tier), Count())
+            count = self.counts.setdefault((service.name, tier), Count())
+            count.misses += misses
+            count.stores += stores
+            count.errors += errors
 
 
 def open_cache(

@@ -6,7 +6,7 @@ Lives here: what can be set and how it is written. Not here: what holds where no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,35 +117,41 @@ def _changed(service: Service, table: Mapping[str, Any], config: Path | None) ->
 def _change(service: Service, key: str, value: Any, config: Path | None) -> dict[str, Any]:
     """The fields of a service that one setting changes."""
     where = f"{config}: [services.{service.name}] {key}"
-    if key == "enabled" and isinstance(value, bool):
-        return {} if value else {"switched_off": service.switched_off or "switched off in sensors.toml"}
-    if key == "rate":
-        requests, window = _rate(value, where)
-        return {"requests": requests, "window": window}
-    if key == "quota":
-        return {"quotas": _quotas(value, where)}
-    if key in ("ttl_found", "ttl_not_found"):
-        return {key: duration(value, where)}
-    if key == "network_share":
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
-            raise SettingsError(f"{where} is {value!r}: a share is more than 0, and at most 1")
-        return {key: float(value)}
+    if key in _SINGLE_CHANGES:
+        return _SINGLE_CHANGES[key](service, value, where)
     if key == "plan" and service.name == "greynoise":
         if value not in ("community", "paid"):
             raise SettingsError(f'{where} is {value!r}: there are "community" and "paid"')
         return dict(_PAID_GREYNOISE) if value == "paid" else {}
-    if key == "batch" and (largest := _LARGEST_BATCH.get(service.name)):
-        if service.name == "greynoise" and service.batch == 1:
-            raise SettingsError(f'{where}: the community\'s interface takes no batches; plan = "paid" does')
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-            raise SettingsError(f"{where} is {value!r}: a batch has 1 to {largest} addresses")
-        return {"batch": value}
+    if key == "batch" and service.name in _LARGEST_BATCH:
+        return {"batch": _batch(service, value, where)}
     if (key == "key" and service.credential is not None) or (key == "account" and service.account is not None):
         if not isinstance(value, str) or not value.startswith(("env:", "file:")):
             # Not repeated: somebody may have written the key itself.
             raise SettingsError(f'{where}: say where the key is, as "env:NAME" or "file:PATH", not the key itself')
         return {"credential" if key == "key" else "account": _beside(config, value)}
     raise SettingsError(f"{where}: there is no such setting")
+
+
+def _batch(service: Service, value: Any, where: str) -> int:
+    if service.name == "greynoise" and service.batch == 1:
+        raise SettingsError(f'{where}: the community\'s interface takes no batches; plan = "paid" does')
+    largest = _LARGEST_BATCH[service.name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+        raise SettingsError(f"{where} is {value!r}: a batch has 1 to {largest} addresses")
+    return value
+
+
+def _enabled(service: Service, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{where} is {value!r}: write true or false")
+    return {} if value else {"switched_off": service.switched_off or "switched off in sensors.toml"}
+
+
+def _share(_: Service, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+        raise SettingsError(f"{where} is {value!r}: a share is more than 0, and at most 1")
+    return {"network_share": float(value)}
 
 
 def _quotas(value: Any, where: str) -> tuple[Quota, ...]:
@@ -180,3 +186,13 @@ def _sandboxed(service: Service) -> Service:
     if service.address in ("", SERVICES[service.name].address):
         return replace(known, switched_off=known.switched_off or "the sandbox's services were never started")
     return known
+
+
+_SINGLE_CHANGES: dict[str, Callable[[Service, Any, str], dict[str, Any]]] = {
+    "enabled": _enabled,
+    "network_share": _share,
+    "rate": lambda _, value, where: dict(zip(("requests", "window"), _rate(value, where), strict=True)),
+    "quota": lambda _, value, where: {"quotas": _quotas(value, where)},
+    "ttl_found": lambda _, value, where: {"ttl_found": duration(value, where)},
+    "ttl_not_found": lambda _, value, where: {"ttl_not_found": duration(value, where)},
+}

@@ -316,9 +316,9 @@ class Limiter:
                 quotas.take_back(self._connection, self._service, payers)
 
     def _may_leave(self, call_id: int) -> datetime | None:
-        """The moment, looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes later
-        after its slot than the window is padded (the machine stood still) would leave beside those whose slots are
-        now."""
+        """The moment, looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes
+        later after its slot than the window is padded (the machine stood still) would leave beside those whose slots
+        are now."""
         row = self._connection.execute(
             """
             SELECT now.moment

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
 from cowrie_assets.lookup.services import Quota, Service
@@ -157,49 +156,61 @@ def take_back(connection: Connection, service: Service, networks: Mapping[str, i
     )
 
 
-def _window(quota: Quota) -> str:
-    """Where the window of a quota begins. A calendar's day has its end two seconds late, and its begin two early: what
-    leaves around midnight counts on both sides, whatever the server's clock says."""
-    if quota.calendar is None:
-        return f"lookup_now() - make_interval(secs => {quota.seconds + _PAD})"
-    begin = f"date_trunc('{quota.calendar}', lookup_now() - make_interval(secs => {_PAD}), 'UTC')"
-    return f"{begin} - make_interval(secs => {_PAD})"
+# Where a quota's window begins. A calendar's day ends two seconds late and begins two early: what leaves around
+# midnight counts on both sides, whatever the server's clock says.
+_BEGINS_AT = """
+    CASE
+        WHEN %(calendar)s::text IS NULL THEN lookup_now() - make_interval(secs => %(seconds)s + %(pad)s)
+        ELSE date_trunc(%(calendar)s, lookup_now() - make_interval(secs => %(pad)s), 'UTC')
+            - make_interval(secs => %(pad)s)
+    END
+"""
+
+
+def _values(service: Service, quota: Quota) -> dict[str, object]:
+    return {
+        "limit_key": service.limit_key,
+        "service": service.name,
+        "calendar": quota.calendar,
+        "seconds": quota.seconds,
+        "pad": _PAD,
+        "quota": quota.keys,
+    }
 
 
 def _used(connection: Connection, service: Service, quota: Quota) -> int:
     row = connection.execute(
         f"""
         SELECT coalesce(sum(key_count), 0) FROM lookup_ledger
-        WHERE limit_key = %s AND service = %s AND sent_at >= {_window(quota)}
-        """.encode(),
-        (service.limit_key, service.name),
+        WHERE limit_key = %(limit_key)s AND service = %(service)s AND sent_at >= {_BEGINS_AT}
+        """.encode(),  # noqa: S608 - a constant of this file
+        _values(service, quota),
     ).fetchone()
     return int(row[0]) if row else 0
 
 
 def _seconds_until_free(connection: Connection, service: Service, quota: Quota, key_count: int) -> float:
-    if quota.calendar is not None:
-        row = connection.execute(
-            f"""
-            SELECT date_trunc('{quota.calendar}', lookup_now() - make_interval(secs => {_PAD}), 'UTC')
-                + interval '1 {quota.calendar}' - lookup_now()
-            """.encode()
-        ).fetchone()
-        # A month's interval is added in UTC: the connections' time zone.
-        return float(row[0].total_seconds()) if row else 0.0
-    # Of the calls in the window the one that has to leave it before another may come.
+    """Until a calendar's next day or month begins, or of the calls in a rolling window the one leaves it that has to
+    before another may come."""
     row = connection.execute(
         f"""
-        SELECT sent_at + make_interval(secs => %s) - lookup_now()
-        FROM (
-            SELECT sent_at, sum(key_count) OVER (ORDER BY sent_at DESC, call_id DESC) AS with_newer
-            FROM lookup_ledger
-            WHERE limit_key = %s AND service = %s AND sent_at >= {_window(quota)}
-        ) AS calls
-        WHERE with_newer + %s > %s
-        ORDER BY with_newer
-        LIMIT 1
-        """.encode(),
-        (quota.seconds + _PAD, service.limit_key, service.name, key_count, quota.keys),
+        SELECT CASE
+            WHEN %(calendar)s::text IS NOT NULL THEN
+                date_trunc(%(calendar)s, lookup_now() - make_interval(secs => %(pad)s), 'UTC')
+                + ('1 ' || %(calendar)s)::interval + make_interval(secs => %(pad)s) - lookup_now()
+            ELSE (
+                SELECT sent_at + make_interval(secs => %(seconds)s + %(pad)s) - lookup_now()
+                FROM (
+                    SELECT sent_at, sum(key_count) OVER (ORDER BY sent_at DESC, call_id DESC) AS with_newer
+                    FROM lookup_ledger
+                    WHERE limit_key = %(limit_key)s AND service = %(service)s AND sent_at >= {_BEGINS_AT}
+                ) AS calls
+                WHERE with_newer + %(key_count)s > %(quota)s
+                ORDER BY with_newer
+                LIMIT 1
+            )
+        END
+        """.encode(),  # noqa: S608 - a constant of this file
+        {**_values(service, quota), "key_count": key_count},
     ).fetchone()
-    return float((row[0] if row else timedelta()).total_seconds())
+    return float(row[0].total_seconds()) if row and row[0] is not None else 0.0

@@ -124,7 +124,7 @@ class Service:
     @property
     def shelf(self) -> str:
         """Where its answers lie among the cached files: those of a stand-in for it never beside its own."""
-        return self.name if self.at_home else f"{self.name}-at-{_fingerprint(self.address)}"
+        return self.name if self.at_home else f"{self.name}_at_{_fingerprint(self.address)}"
 
 
 # The documented limits, or the seeds' where they are more polite; `upstreams` knows the sources.

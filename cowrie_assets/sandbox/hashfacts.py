@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import sha1, shake_256
+from types import MappingProxyType
 from typing import Any
 
 from cowrie_assets.sandbox.campaigns import (
@@ -145,22 +146,22 @@ def sha1_of(password: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def range_rows(seed: int, prefix: str, mode: str = "") -> dict[str, int]:
+def range_rows(seed: int, prefix: str, mode: str = "") -> Mapping[str, int]:
     """The suffixes that are in some breach, and in how many: those of nobody's passwords, and the dictionary's."""
     rows = _strangers(seed, prefix, mode, 600 + Dice(seed, "hibp", prefix).below(300), "")
     known = {} if mode else {suffix: count for suffix, count in _dictionary(seed).get(prefix, {}).items() if count}
-    return dict(sorted((rows | known).items()))
+    return MappingProxyType(dict(sorted((rows | known).items())))
 
 
 @lru_cache(maxsize=256)
-def padded_rows(seed: int, prefix: str, mode: str = "") -> dict[str, int]:
+def padded_rows(seed: int, prefix: str, mode: str = "") -> Mapping[str, int]:
     """The same with rows that count 0, until they are 900 to 1,000. One of them may well be that of a known password
     that is in no breach: who takes a row for a breach is wrong."""
     rows = range_rows(seed, prefix, mode)
     missing = 900 + Dice(seed, "padding", prefix).below(101) - len(rows)
     padding = dict.fromkeys(_strangers(seed, prefix, mode, max(0, missing), "padding"), 0)
     known = {} if mode else {suffix: 0 for suffix, count in _dictionary(seed).get(prefix, {}).items() if not count}
-    return dict(sorted((padding | known | rows).items()))
+    return MappingProxyType(dict(sorted({**padding, **known, **rows}.items())))
 
 
 def _strangers(seed: int, prefix: str, mode: str, count: int, what: str) -> dict[str, int]:

@@ -26,6 +26,19 @@ def original(stored: str) -> str:
     return _STORED_ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), stored)
 
 
+def original_bytes(stored: str) -> bytes:
+    r"""The bytes that came over the wire. The stand-in of an invalid byte (`\udc80` to `\udcff`) is that byte again;
+    any other half of a surrogate pair, which only JSON can spell, is three bytes, as if it were a character."""
+    text = original(stored)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return b"".join(
+            character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
+            for character in text
+        )
+
+
 def field(value: str | None) -> str:
     """A text column's field, NULL for None."""
     if value is None:

@@ -14,10 +14,13 @@ from psycopg.rows import class_row
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 
+_KEYS = {"virustotal": "files", "hibp": "passwords"}
+
 
 @dataclass(frozen=True)
 class Coverage:
-    """One service over a day, or over the whole window where `day` is None. Shares are of the eligible sessions."""
+    """One service over a day, or over the whole window where `day` is None. Shares are of the eligible sessions;
+    `eligible_addresses` and `open_addresses` count files and passwords where these are asked about (see `keys`)."""
 
     service: str
     day: date | None
@@ -45,6 +48,11 @@ class Coverage:
         return self.gate == "below the gate"
 
     @property
+    def keys(self) -> str:
+        """What the service is asked about: addresses, files or passwords."""
+        return _KEYS.get(self.service, "addresses")
+
+    @property
     def words(self) -> str:
         """The state in a sentence or two, with what is missing, why, and until when."""
         if not self.eligible_sessions:
@@ -54,7 +62,7 @@ class Coverage:
         if self.service == "dshield":
             told += f", {float(self.valued_share or 0):.1%} found with a country or an AS"
         if self.open_addresses:
-            told += f"; {self.open_addresses:,} of {self.eligible_addresses:,} addresses are open: {self.main_reason}"
+            told += f"; {self.open_addresses:,} of {self.eligible_addresses:,} {self.keys} are open: {self.main_reason}"
         if self.open_addresses and self.seconds_to_finish and self.gate != "not configured":
             told += f". At the permitted rate all of them are asked in {in_words(self.seconds_to_finish)}"
             if self.below and self.seconds_to_gate:

@@ -333,7 +333,7 @@ class Process:
         assert self.process.returncode == 0, err
         told = json.loads(out.splitlines()[-1])
         counters = {name: Counter(told[name]) for name in ("hits", "outcomes", "reasons")}
-        return Tally(told["asked"], told["requests"], **counters)
+        return Tally(told["asked"], told["requests"], chosen=told["chosen"], **counters)
 
 
 @contextmanager

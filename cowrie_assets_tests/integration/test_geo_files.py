@@ -27,10 +27,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from hashlib import md5, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,10 +43,13 @@ from cowrie_assets.lookup.asking import NO_TIME, Asking
 from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.geo_files import GeoRefreshed, refresh_geo_files
 from cowrie_assets.lookup.services import SERVICES, Quota, Service
+from cowrie_assets.sandbox.faults import HTTP_KINDS
+from cowrie_assets.sandbox.geofiles import geo_file as sandbox_file
+from cowrie_assets.sandbox.geovendors import last_build
 from cowrie_assets.sandbox.pools import POOLS
+from cowrie_assets.sandbox.server import Sandbox
 from cowrie_assets.upstreams.geo_downloads import KINDS, Kind
 from cowrie_assets.upstreams.geoip import GeoFile
-from cowrie_assets.upstreams.http import Sender
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets_tests.conftest import Server
@@ -182,12 +186,10 @@ def running() -> Iterator[Publisher]:
 @cache
 def geo_file(kind: str, days_old: int = 0, type_: str = "", version: int = 6) -> bytes:
     """A geo file as it is published; `version` makes other bytes of the same build."""
-    path = Path(f"/tmp/{sha256(f'{kind}{days_old}{type_}{version}'.encode()).hexdigest()}.mmdb")
     built_at = int((NOW - timedelta(days=days_old)).timestamp())
-    written(path, RECORDS[kind], version, database_type=type_ or NAMES[kind], build_epoch=built_at)
-    content = path.read_bytes()
-    path.unlink()
-    return content
+    told = {"database_type": type_ or NAMES[kind], "build_epoch": built_at}
+    with TemporaryDirectory() as folder:
+        return written(Path(folder) / "file.mmdb", RECORDS[kind], version, **told).read_bytes()
 
 
 # --- a warehouse and a folder -----------------------------------------------------------------------------------------
@@ -853,7 +855,7 @@ def test_secrets_are_nowhere(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(geo_files, "Sender", partial(Sender, total_timeout=0.5))
+    monkeypatch.setattr(geo_files, "_LONGEST_DOWNLOAD", 1.0)
     told: list[str] = []
 
     def refresh() -> None:
@@ -893,12 +895,126 @@ def test_secrets_are_nowhere(
     assert sum("new edition" in line for line in told) >= len(BROKEN)
 
 
-# --- the sandbox's files ----------------------------------------------------------------------------------------------
+# --- the sandbox ------------------------------------------------------------------------------------------------------
 
 
-def test_the_samples_own_files_are_good_ones(world: World, sample_geo_files: tuple[Path, Path]) -> None:
-    world.publisher.files = {kind: path.read_bytes() for kind, path in zip(KINDS, sample_geo_files, strict=True)}
-    assert [known.state for known in world.refresh()] == ["new edition"] * 2
-    pool = next(pool for pool in POOLS.values() if pool.place is not None)
-    with GeoFile(world.folder / "city.mmdb") as file:
-        assert file.city(pool.address(0)) is not None
+@pytest.fixture(scope="module")
+def running_sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@dataclass
+class SandboxWorld(World):
+    sandbox: Sandbox = field(default_factory=Sandbox)
+
+    def wait(self, **time: float) -> None:
+        super().wait(**time)
+        self.sandbox.advance(timedelta(**time).total_seconds())
+
+
+@pytest.fixture
+def sandbox(world: World, running_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> SandboxWorld:
+    """The sandbox in place of the publishers, at its own time, which is ours."""
+    monkeypatch.setenv("MAXMIND_ACCOUNT_ID", "123456")
+    running_sandbox.reset()
+    where = running_sandbox.environment()
+    maxmind = replace(world.maxmind, address=where["COWRIE_MAXMIND_URL"])
+    dbip = replace(world.dbip, address=where["COWRIE_DBIP_URL"])
+    known = SandboxWorld(
+        world.url, world.publisher, world.folder, maxmind, dbip, offset=timedelta(), sandbox=running_sandbox
+    )
+    known.wait()
+    return known
+
+
+def published(world: SandboxWorld, kind: Kind) -> bytes:
+    return sandbox_file(NAMES[kind], last_build(world.sandbox.clock.now().date()))
+
+
+@pytest.mark.parametrize("source", ["maxmind", "dbip"])
+def test_the_sandboxs_files_over_the_weeks(sandbox: SandboxWorld, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    if source == "dbip":
+        monkeypatch.delenv("MAXMIND_ACCOUNT_ID")
+    before: list[GeoRefreshed] = []
+    for _ in range(3):
+        refreshed = sandbox.refresh()
+        assert [(known.state, known.source) for known in refreshed] == [("new edition", source)] * 2
+        assert [known.edition for known in refreshed] != [known.edition for known in before]
+        if source == "maxmind":
+            assert sandbox.contents() == {f"{kind}.mmdb": published(sandbox, kind) for kind in KINDS}
+        assert [known.state for known in sandbox.refresh()] == ["still current"] * 2
+        before = refreshed
+        sandbox.wait(days=4 if source == "maxmind" else 31)
+    # The sandbox saw what our ledger says, and no key where none belongs.
+    arrivals = sandbox.sandbox.ledger.arrivals(source)
+    assert len(arrivals) == len(sandbox.ledger()) == (18 if source == "maxmind" else 6)
+    stored = [arrival for arrival in arrivals if (arrival.key or "").startswith("store/")]
+    assert len(stored) == (6 if source == "maxmind" else 0)
+    assert not any(arrival.credential for arrival in stored)
+    pool = next(pool for pool in POOLS.values() if pool.place is not None and pool.asn is not None)
+    with GeoFile(sandbox.folder / "city.mmdb") as city, GeoFile(sandbox.folder / "asn.mmdb") as asn:
+        place, system = city.city(pool.address(0)), asn.asn(pool.address(0))[1]
+    assert place is not None
+    assert pool.place is not None
+    assert place.city == pool.place.city
+    assert system is not None
+    assert system.asn == pool.asn
+
+
+FAULTS = [
+    *((source, kind) for source in ("maxmind", "dbip") for kind in sorted(HTTP_KINDS)),
+    *(("maxmind", kind) for kind in ("wrong-md5", "expired", "duplicate-keys")),
+    *((source, f"corrupt {how}") for source in ("maxmind", "dbip") for how in ("gzip", "tar", "mmdb")),
+]
+
+
+@pytest.mark.parametrize(("source", "fault"), FAULTS)
+def test_whatever_the_sandbox_does_a_good_file_serves(
+    sandbox: SandboxWorld, monkeypatch: pytest.MonkeyPatch, source: str, fault: str
+) -> None:
+    if source == "dbip":
+        monkeypatch.delenv("MAXMIND_ACCOUNT_ID")
+    good = sandbox.city()
+    assert good.state == "new edition"
+    before = sandbox.contents()
+    sandbox.wait(days=4 if source == "maxmind" else 31)
+    kind, _, how = fault.partition(" ")
+    plan: dict[str, Any] = {"kind": kind, **({"how": how} if how else {})}
+    sandbox.sandbox.faults({source: [plan] * 30})
+    with monkeypatch.context() as limited:
+        limited.setattr(geo_files, "_LONGEST_DOWNLOAD", 0.3)
+        limited.setattr(geo_files, "LARGEST_ARCHIVE", 20_000_000)
+        told = sandbox.city()
+    sandbox.sandbox.faults({source: []})
+    if told.state == "new edition":
+        assert kind in HARMLESS
+    else:
+        assert told == replace(good, state="last good copy kept", age=told.age, reason=told.reason)
+        assert told.reason
+        assert sandbox.contents() == before
+        assert sandbox.open() == [(source, "city", "unavailable", told.reason)]
+        assert sandbox.rows("SELECT count(*)::int FROM lookup_ledger WHERE outcome IS NULL") == [(0,)]
+        sandbox.unblock()
+        assert sandbox.city().state == "new edition"
+    assert sandbox.contents() != before
+    assert sandbox.open() == []
+    with GeoFile(sandbox.folder / "city.mmdb") as file:
+        assert file.city(next(pool.address(0) for pool in POOLS.values() if pool.place)) is not None
+
+
+# The type that an answer says it has, and a mark in front of JSON.
+HARMLESS = {"wrong-type", "bom"}
+
+
+def test_a_limit_of_downloads_is_kept_to(sandbox: SandboxWorld) -> None:
+    sandbox.sandbox.limits({"maxmind": {"requests": 1, "window": 86_400}})
+    city, asn = sandbox.refresh()
+    assert (city.state, asn.state) == ("new edition", "never fetched")
+    assert "slow down" in asn.reason
+    asked = len(sandbox.sandbox.ledger.arrivals("maxmind"))
+    sandbox.wait(hours=12)
+    assert sandbox.refresh("asn")[0].state == "never fetched"
+    assert len(sandbox.sandbox.ledger.arrivals("maxmind")) == asked
+    sandbox.wait(hours=13)
+    assert sandbox.refresh("asn")[0].state == "new edition"

@@ -90,9 +90,9 @@ RATES = {
 
 # Asks about keys of its own at all services at the same time.
 CHILD = """
-import os, pickle, sys, threading
+import os, pickle, ssl, sys, threading
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from cowrie_assets.lookup.asking import Asking, ask
 from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.services import Service
@@ -102,7 +102,8 @@ class Alone(Service):
     # Limited in this process and by nobody else: what limited nothing once.
     limit_key = property(lambda self: f"{self.name}/{os.getpid()}")
 
-import ssl; from functools import cache; ssl.create_default_context = cache(ssl.create_default_context)
+# Each new client reads all certificates, for 30 ms, and here many begin at the same moment on a machine of two cores.
+ssl.create_default_context = cache(ssl.create_default_context)
 told = pickle.loads(bytes.fromhex(sys.argv[1]))
 
 def work(service):
@@ -320,7 +321,7 @@ def test_a_limiter_that_each_process_has_for_itself_is_caught_by_the_same_judge(
     slow_connection: Connection, slow_url: str, scaled: Sandbox, tmp_path: Path
 ) -> None:
     """Else the tests above would prove nothing."""
-    ask_with_four_processes(slow_url, services_at(scaled, tmp_path, SCALED), 1.5, alone=True)
+    ask_with_four_processes(slow_url, services_at(scaled, tmp_path, SCALED), 4.0, alone=True)
     for name, limit in SCALED.items():
         with pytest.raises(AssertionError):
             assert_within_limits(scaled.ledger, {name: limit})
@@ -496,6 +497,18 @@ class Oversleeping(threading.Event):
         time.sleep((timeout or 0.0) + self.seconds)
         self.seconds = 0.0
         return self.is_set()
+
+
+@pytest.mark.xfail(strict=True, reason="all of the padding may be slept through, and nothing is left for the way")
+def test_a_part_of_the_padding_is_kept_for_the_way(connection: Connection) -> None:
+    """One that left 80 ms late and was 30 ms on the way arrives beside those of the next second."""
+    known = at_rate(10, 1.0)
+    limiter, stop = Limiter(connection, known, None), Oversleeping(0.08)
+    charge(limiter)
+    call = charge(limiter, stop=stop)
+    row = connection.execute("SELECT sent_at FROM lookup_ledger WHERE call_id = %s", (call.call_id,)).fetchone()
+    assert row is not None
+    assert (call.left_at - row[0]).total_seconds() <= known.pad / 2
 
 
 @pytest.mark.parametrize("seconds", [1.0, 0.2])

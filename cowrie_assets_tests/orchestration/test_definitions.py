@@ -22,8 +22,9 @@ EDGES = {
     "sessions": {"events"},
     "tor_exits": set(),
     "cloud_ranges": set(),
-    "asn_inventory": {"sessions"},
-    "ip_inventory": {"asn_inventory", "sessions", "tor_exits", "cloud_ranges"},
+    "geo_databases": set(),
+    "asn_inventory": {"sessions", "geo_databases"},
+    "ip_inventory": {"asn_inventory", "sessions", "geo_databases", "tor_exits", "cloud_ranges"},
     "dshield_enrichment": {"sessions"},
     "urlhaus_enrichment": {"sessions"},
     "spur_enrichment": {"sessions"},
@@ -47,7 +48,7 @@ CHECKS = {
     ("session_snapshots", "country_known"),
     *((f"{service}_enrichment", "answered") for service in ("dshield", "urlhaus", "spur")),
     *(("session_summaries", f"{service}_answered") for service in ("dshield", "urlhaus", "spur", "cymru")),
-    *((name, "is_current") for name in ("tor_exits", "cloud_ranges")),
+    *((name, "is_current") for name in ("geo_databases", "tor_exits", "cloud_ranges")),
     *((query.name, "agrees_with_a_recount") for query in QUERIES),
 }
 

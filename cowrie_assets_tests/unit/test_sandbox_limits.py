@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cowrie_assets.sandbox.clock import Clock
+from cowrie_assets.sandbox.dataset import Dataset
 from cowrie_assets.sandbox.faults import Fault, Faults
-from cowrie_assets.sandbox.limits import Judge, Ledger, Limits, Verdict
+from cowrie_assets.sandbox.limits import Judge, Ledger, Limits, Verdict, fingerprint
 from cowrie_assets.sandbox.rules import DAY, SERVICES, WEEK, Rule, profile_rules
 
 
@@ -250,3 +254,217 @@ def test_a_plan_that_is_none_is_refused_and_changes_nothing(plan: dict[str, Any]
         faults.plan({"dshield": ["500"], **plan})
     assert faults.next("spur") == Fault("500")
     assert faults.next("dshield") is None
+
+
+# --- quotas and the clock ------------------------------------------------------------------------------------------
+
+
+def seconds(*when: int) -> float:
+    return datetime(*when, tzinfo=UTC).timestamp()  # type: ignore[arg-type,misc]
+
+
+def admitted(judge: Judge, times: int) -> int:
+    return sum(not judge.judge().refused for _ in range(times))
+
+
+def test_a_day_ends_at_midnight_utc(clock: Turned) -> None:
+    clock.at = seconds(2026, 11, 21, 23, 59, 58)
+    judge = Judge(Rule(day=3), clock)
+    assert admitted(judge, 5) == 3
+    assert judge.judge() == Verdict(clock.at, "day", retry_after=2)
+    assert judge.judge().over_quota
+    clock.advance(1.999)
+    assert judge.judge().refused_by == "day"
+    clock.advance(0.001)
+    assert admitted(judge, 5) == 3
+
+
+def test_a_month_ends_on_the_first(clock: Turned) -> None:
+    clock.at = seconds(2026, 12, 30, 12, 0, 0)
+    judge = Judge(Rule(day=4, month=6), clock)
+    assert admitted(judge, 9) == 4
+    clock.advance(DAY)
+    assert admitted(judge, 9) == 2
+    told = judge.judge()
+    assert (told.refused_by, told.retry_after) == ("month", 12 * 3600)  # it lasts longer than the day's
+    clock.advance(12 * 3600)
+    assert admitted(judge, 9) == 4
+
+
+def test_the_next_month_of_any_day(clock: Turned) -> None:
+    for month, days in ((1, 31), (2, 29), (4, 30), (12, 31)):
+        clock.at = seconds(2028, month, days, 23, 59, 59)
+        judge = Judge(Rule(month=1), clock)
+        judge.judge()
+        assert judge.judge().retry_after == 1
+        clock.at += 1
+        assert not judge.judge().refused
+
+
+def test_a_week_slides_and_is_a_second_longer(clock: Turned) -> None:
+    judge = Judge(Rule(week=2), clock)
+    judge.judge()
+    clock.advance(3 * DAY)
+    assert admitted(judge, 3) == 1
+    told = judge.judge()
+    assert (told.refused_by, told.retry_after) == ("week", 4 * DAY + 1)
+    clock.advance(4 * DAY)
+    assert judge.judge().refused
+    clock.advance(1)
+    assert admitted(judge, 3) == 1
+    clock.advance(3 * DAY)
+    assert admitted(judge, 3) == 1
+
+
+def test_refusals_do_not_count_towards_quotas(clock: Turned) -> None:
+    judge = Judge(Rule(requests=1, window=60, day=3), clock)
+    for _ in range(3):
+        assert admitted(judge, 50) == 1
+        clock.advance(60)
+    assert judge.judge().refused_by == "day"
+
+
+@settings(deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 40_000), st.integers(1, 4)), max_size=60),
+    day=st.integers(1, 5),
+    week=st.integers(1, 12),
+    month=st.integers(1, 30),
+)
+def test_no_quota_is_ever_exceeded_and_all_are_used(
+    steps: list[tuple[float, int]], day: int, week: int, month: int
+) -> None:
+    clock = Turned()
+    clock.at = seconds(2026, 2, 20, 0, 0, 0)
+    judge = Judge(Rule(day=day, week=week, month=month), clock)
+    times: list[float] = []
+    for wait, tries in steps:
+        clock.advance(wait)
+        for _ in range(tries):
+            now = clock.wall()
+            moment = datetime.fromtimestamp(now, UTC)
+            before = [datetime.fromtimestamp(at, UTC) for at in times]
+            full = {
+                "day": sum(at.date() == moment.date() for at in before) >= day,
+                "month": sum((at.year, at.month) == (moment.year, moment.month) for at in before) >= month,
+                "week": sum(at > now - WEEK - 1 for at in times) >= week,
+            }
+            told = judge.judge()
+            assert told.refused == any(full.values())
+            if told.refused_by is None:
+                times.append(now)
+            else:
+                assert full[told.refused_by]
+                assert told.retry_after is not None
+
+
+def test_every_budget_has_its_own_judge(clock: Turned) -> None:
+    limits = Limits("documented", clock)
+    first, second = limits.judge("virustotal", fingerprint("one")), limits.judge("virustotal", fingerprint("two"))
+    assert admitted(first, 9) == admitted(second, 9) == 4
+    assert limits.judge("virustotal", fingerprint("one")) is first
+    limits.change({"virustotal": {"requests": 6, "day": 7}})
+    assert admitted(first, 9) == 2
+    clock.advance(61)
+    assert admitted(second, 9) == 3  # 7 less the 4 of today
+    assert limits.judge("virustotal").rule.requests == 6
+    limits.reset()
+    assert limits.judge("virustotal", fingerprint("one")) is not first
+    assert fingerprint("") == "" != fingerprint("one") != fingerprint("two")
+
+
+def test_a_box_tells_how_long_it_has_been_open(clock: Turned) -> None:
+    judge = Judge(Rule(requests=1, window=1, penalty=300), clock)
+    assert [judge.judge().box_age for _ in range(2)] == [None, None]
+    ages = []
+    for step in (0.0, 0.25, 200.0, 299.0):
+        clock.advance(step)
+        ages.append(judge.judge().box_age)
+    assert ages == [0.0, 0.25, 200.25, 499.25]  # extended by each of them, it is still the same one
+    clock.advance(300)
+    assert judge.judge() == Verdict(clock.monotonic())
+    assert judge.judge().refused_by == "window"
+    clock.advance(1)
+    assert judge.judge().box_age == 1.0
+
+
+def test_the_clock_moves_both_ways_of_telling_time_and_only_on() -> None:
+    clock = Clock(monotonic=lambda: 5.0, wall=lambda: seconds(2026, 12, 31, 23, 59, 59))
+    clock.advance(2)
+    assert (clock.monotonic(), clock.now()) == (7.0, datetime(2027, 1, 1, 0, 0, 1, tzinfo=UTC))
+    for step in (-1, float("inf"), float("nan"), True, "1", None):
+        with pytest.raises(ValueError, match="advance is"):
+            clock.advance(step)  # type: ignore[arg-type]
+    assert clock.advanced == 2
+    clock.reset()
+    assert (clock.monotonic(), clock.advanced) == (5.0, 0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"day": -1}, {"week": 1.5}, {"month": "5"}, {"retry_after": 1}, {"retry_after": None}, {"penalty": None}],
+)
+def test_limits_that_are_none(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Rule().changed(changes)
+
+
+def test_a_fault_waits_for_an_answer_that_it_can_befall() -> None:
+    faults = Faults(1)
+    faults.plan({"maxmind": ["wrong-md5", "corrupt", "ok", "500"], "hibp": {"probability": 1.0, "kinds": ["500"]}})
+    taken = [faults.next("maxmind", suffers=lambda kind: kind != "wrong-md5") for _ in range(2)]
+    assert taken == [None, None]
+    taken = [faults.next("maxmind") for _ in range(5)]
+    assert taken == [Fault("wrong-md5"), Fault("corrupt"), None, Fault("500"), None]
+    assert faults.next("hibp", suffers=lambda kind: kind != "500") is None
+    assert faults.next("hibp") == Fault("500")
+
+
+def test_a_refusal_is_taken_before_anything_is_read() -> None:
+    faults = Faults(1)
+    faults.plan({"cymru": ["ok", "refuse", "silence"]})
+    assert not faults.next_is_refusal("cymru")
+    assert faults.next("cymru") is None
+    assert faults.next_is_refusal("cymru")
+    assert not faults.next_is_refusal("cymru")
+    assert faults.next("cymru") == Fault("silence")
+    faults.plan({"cymru": {"probability": 0.5, "kinds": ["refuse", "silence"]}})
+    drawn = [faults.next_is_refusal("cymru") or faults.next("cymru") for _ in range(400)]
+    counted = Counter(str(one) if isinstance(one, bool | None) else one.kind for one in drawn)
+    assert 60 < counted["True"] < 140
+    assert 60 < counted["silence"] < 140
+    assert 150 < counted["None"] < 250
+
+
+def test_each_service_has_only_faults_that_it_can_suffer() -> None:
+    for service, kind in (("hibp", "duplicate-keys"), ("spur", "lower-case"), ("dbip", "expired"), ("feeds", "402")):
+        with pytest.raises(ValueError, match="has no fault"):
+            Fault.parse(service, kind)
+    assert Fault.parse("maxmind", {"kind": "corrupt", "how": "tar"}) == Fault("corrupt", {"how": "tar"})
+    for described in ({"kind": "corrupt", "how": "softly"}, {"kind": "429", "code": 5}):
+        with pytest.raises(ValueError):
+            Fault.parse("maxmind", described)
+
+
+def test_replaced_answers_are_checked() -> None:
+    dataset = Dataset()
+    dataset.replace("spur", "26.16.0.1", {"status": 404, "body": {"a": [1]}, "headers": {"X-Thing": "y"}})
+    replaced = dataset.get("spur", "26.16.0.1")
+    assert replaced is not None
+    assert (replaced.status, replaced.body, replaced.headers) == (404, b'{"a":[1]}', {"x-thing": "y"})
+    assert dataset.get("dshield", "26.16.0.1") is None
+    for service, key, answer in (
+        ("nobody", "k", {}),
+        ("spur", 5, {}),
+        ("spur", "k", []),
+        ("spur", "k", {"code": 200}),
+        ("spur", "k", {"status": 99}),
+        ("spur", "k", {"status": True}),
+        ("spur", "k", {"headers": {"a": 1}}),
+        ("spur", "k", {"content_type": 5}),
+        ("cymru", "k", {"body": "a line"}),
+    ):
+        with pytest.raises(ValueError):
+            dataset.replace(service, key, answer)  # type: ignore[arg-type]
+    dataset.replace("spur", "26.16.0.1", None)
+    assert not dataset
