@@ -69,11 +69,12 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     for line in str(outcome.ingested.get("notes", "none")).splitlines():
         if line != "none":
             console.print(Text(f"Note {visible(line)}", style="yellow"), soft_wrap=True)
-    if not (settings.geoip_city and settings.geoip_asn):
+    files = {"city": settings.geoip_city, "asn": settings.geoip_asn}
+    if not all(own or (settings.state.geoip / f"{kind}.mmdb").exists() for kind, own in files.items()):
         console.print(
-            "A geo file is missing: country is NULL with that reason, and the AS only as Team Cymru says. Free files "
-            "are GeoLite2 (maxmind.com, with an account) and DB-IP Lite (db-ip.com, without one); set "
-            "COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN, run again.",
+            "A geo file is missing: country is NULL with that reason, and the AS only as Team Cymru says. The check "
+            "geo_databases.is_current says why none was fetched; or set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN to files "
+            "of your own, and run again.",
             style="yellow",
         )
     console.print(f"Report: {settings.state.reports / 'infrastructure_report.html'}", markup=False, soft_wrap=True)

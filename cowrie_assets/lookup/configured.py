@@ -176,7 +176,7 @@ def _sandboxed(service: Service) -> Service:
     known = replace(
         service,
         credential=SANDBOX_CREDENTIAL if service.credential else None,
-        account=SANDBOX_CREDENTIAL if service.account else None,
+        account=f"{SANDBOX_CREDENTIAL}123456" if service.account else None,
         contact=SANDBOX_CREDENTIAL,
         requests=1500,
         window=1.0,

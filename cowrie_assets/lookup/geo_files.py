@@ -205,7 +205,7 @@ class _Refresh:
         except (OSError, Unusable):
             return None
         row = self._connection.execute(
-            "SELECT source, edition, fetched_at FROM geo_editions WHERE kind = %s AND sha256 = %s "
+            "SELECT source, edition, fetched_at FROM geo_databases WHERE kind = %s AND sha256 = %s "
             "ORDER BY fetched_at DESC LIMIT 1",
             (self._kind, sha256),
         ).fetchone()
@@ -292,7 +292,7 @@ class _Refresh:
         """Note that this edition was fetched, or found to be the newest one still."""
         with self._connection.transaction():
             self._connection.execute(
-                "INSERT INTO geo_editions (kind, fetched_at, source, edition, built_at, sha256) "
+                "INSERT INTO geo_databases (kind, fetched_at, source, edition, built_at, sha256) "
                 "VALUES (%s, lookup_now(), %s, %s, %s, %s)",
                 (self._kind, self._source, edition, copy.built_at, copy.sha256),
             )

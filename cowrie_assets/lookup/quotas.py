@@ -47,7 +47,10 @@ def budget(connection: Connection, service: Service, keys: Iterable[str], networ
     room = keys_left(connection, service)
     allowance = share(connection, service)
     spent = spending(connection, service)
-    nothing_left = "" if room is None else used_up(connection, service, room + 1) or no_credit(service)
+    if room:
+        nothing_left = f"no more than {room:,} were left of {' and '.join(map(str, service.quotas)) or 'the account'}"
+    else:
+        nothing_left = used_up(connection, service, 1) or no_credit(service)
     paid: list[str] = []
     left: dict[str, str] = {}
     for key in wanted:

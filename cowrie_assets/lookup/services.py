@@ -299,7 +299,7 @@ def secret(reference: str | None) -> str | None:
             return Path(where).expanduser().read_text(encoding="utf-8").strip() or None
         except (OSError, ValueError, RuntimeError):  # not there, not text, or a user's folder that there is not
             return None
-    return "sandbox@sandbox.invalid" if reference == SANDBOX_CREDENTIAL else None
+    return where or "sandbox@sandbox.invalid" if kind == "sandbox" else None
 
 
 def _named(credential: str) -> str:

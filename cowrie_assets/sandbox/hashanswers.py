@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from cowrie_assets.sandbox.facts import AS_OF
-from cowrie_assets.sandbox.hashfacts import FileCase, file_case, padded_rows, range_rows
+from cowrie_assets.sandbox.hashfacts import FileCase, file_case, range_lines
 
 Body = dict[str, Any]
 
@@ -102,5 +102,4 @@ def hibp_range(seed: int, prefix: str, *, padded: bool = False, mode: str = "") 
     """`GET /range/{prefix}`: lines end in CRLF, the last one in nothing."""
     if not _PREFIX.fullmatch(prefix):
         return 400, b"The hash prefix was not in a valid format"
-    rows = (padded_rows if padded else range_rows)(seed, prefix, mode)
-    return 200, "\r\n".join([f"{suffix}:{count}" for suffix, count in rows.items()]).encode()
+    return 200, "\r\n".join(range_lines(seed, prefix, padded=padded, mode=mode)).encode()

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import sha1, shake_256
-from types import MappingProxyType
 from typing import Any
 
 from cowrie_assets.sandbox.campaigns import (
@@ -45,8 +44,9 @@ _TAGS = ("64bits", "downloader", "elf", "shared-lib", "shell", "upx")
 
 _BREACHED_PERCENT = 60
 _DICTIONARY_NUMBERS = 1000
-# 35 digits need 18 bytes; two more are for the count.
-_ROW_BYTES = 20
+# How often a stranger's password was seen, by one byte: most of them a few times.
+_COUNTS = tuple(1 + int(2 ** (byte / 20)) for byte in range(256))
+_ZEROS = (0,) * 256
 
 
 @dataclass(frozen=True)
@@ -145,32 +145,29 @@ def sha1_of(password: str) -> str:
     return sha1(password.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest().upper()
 
 
-@lru_cache(maxsize=256)
-def range_rows(seed: int, prefix: str, mode: str = "") -> Mapping[str, int]:
-    """The suffixes that are in some breach, and in how many: those of nobody's passwords, and the dictionary's."""
-    rows = _strangers(seed, prefix, mode, 600 + Dice(seed, "hibp", prefix).below(300), "")
-    known = {} if mode else {suffix: count for suffix, count in _dictionary(seed).get(prefix, {}).items() if count}
-    return MappingProxyType(dict(sorted((rows | known).items())))
+def range_lines(seed: int, prefix: str, *, padded: bool = False, mode: str = "") -> list[str]:
+    """A range, as `SUFFIX:COUNT` in order: nobody's passwords, and the dictionary's that are in some breach.
+
+    Padding is lines that count 0, until there are 900 to 1,000. Some are those of known passwords that are in no
+    breach: who takes a line for a breach is wrong.
+    """
+    count = 600 + Dice(seed, "hibp", prefix).below(300)
+    lines = _strangers(f"{seed}|{mode}|{prefix}", count, _COUNTS)
+    if padded:
+        lines += _strangers(f"{seed}|{mode}|{prefix}|padding", 900 + count // 9 - count, _ZEROS)
+    known = {} if mode else _dictionary(seed).get(prefix, {})
+    lines += [f"{suffix}:{count}" for suffix, count in known.items() if count or padded]
+    return sorted(lines)
 
 
-@lru_cache(maxsize=256)
-def padded_rows(seed: int, prefix: str, mode: str = "") -> Mapping[str, int]:
-    """The same with rows that count 0, until they are 900 to 1,000. One of them may well be that of a known password
-    that is in no breach: who takes a row for a breach is wrong."""
-    rows = range_rows(seed, prefix, mode)
-    missing = 900 + Dice(seed, "padding", prefix).below(101) - len(rows)
-    padding = dict.fromkeys(_strangers(seed, prefix, mode, max(0, missing), "padding"), 0)
-    known = {} if mode else {suffix: 0 for suffix, count in _dictionary(seed).get(prefix, {}).items() if not count}
-    return MappingProxyType(dict(sorted({**padding, **known, **rows}.items())))
-
-
-def _strangers(seed: int, prefix: str, mode: str, count: int, what: str) -> dict[str, int]:
-    drawn = shake_256(f"hibp|{seed}|{mode}|{what}|{prefix}".encode()).digest(count * _ROW_BYTES)
-    digits = drawn.hex().upper()
-    return {
-        digits[2 * at : 2 * at + 35]: 1 + (drawn[at + 18] & 15) * (drawn[at + 19] if drawn[at + 18] > 200 else 1)
-        for at in range(0, count * _ROW_BYTES, _ROW_BYTES)
-    }
+def _strangers(what: str, count: int, counts: Sequence[int]) -> list[str]:
+    """So many lines, in order: ranges are many, so the first three digits simply rise."""
+    drawn = shake_256(f"hibp|{what}".encode()).digest(count * 17)
+    digits = drawn[count:].hex().upper()
+    return [
+        f"{at * 4096 // count:03X}{digits[32 * at : 32 * at + 32]}:{counts[byte]}"
+        for at, byte in enumerate(drawn[:count])
+    ]
 
 
 @lru_cache(maxsize=4)

@@ -2,8 +2,8 @@
 
 Proved here: every outcome, by literal worlds and, for passwords, against a few lines of plain Python; that a password
 nobody could check is never "in no breach"; that the hashed bytes are the attacker's own; that old days keep their
-nearest answers; order of asking, days that are due; that all this is sharp (each of some thirty wrong files is noticed).
-Not here: asking, what sessions say of it (`test_session_summaries`), coverage (`test_coverage`).
+nearest answers; order of asking, days that are due; that all this is sharp (each of some thirty wrong files is
+noticed). Not here: asking, what sessions say of it (`test_session_summaries`), coverage (`test_coverage`).
 """
 
 from __future__ import annotations
@@ -470,15 +470,16 @@ def test_every_number_is_as_counted_by_loops(
                 outcome, reason = noted.get(password, ("quota", NOBODY))
                 ways.append((list(OPEN).index(outcome), reason, outcome))
         breached = sum(seen > 0 for seen, _ in known)
-        outcome, reason, oldest = "found" if breached else "not_found", None, None
+        outcome = "found" if breached else "not_found"
+        why, oldest = None, None
         if not distinct:
-            outcome, reason = "not_applicable", "no password"
+            outcome, why = "not_applicable", "no password"
         elif ways:
-            _, reason, outcome = min(ways)
+            _, why, outcome = min(ways)
         else:
             oldest = min(hours for _, hours in known)
         row: Row = (
-            *(outcome, reason, oldest, len(passwords), len(distinct), len(known), breached if known else None),
+            *(outcome, why, oldest, len(passwords), len(distinct), len(known), breached if known else None),
             *(max(seen for seen, _ in known) if known else None, novel if known else None),
         )
         if passwords:
@@ -519,7 +520,8 @@ def test_the_most_used_passwords_are_asked_about_first(connection: Connection) -
     session(connection, "b", begin=30, passwords=["twice", "often"])
     session(connection, "c", begin=60, passwords=["another day"] * 9)
     range_ = {name: range_of(name)[0] for name in ("often", "twice", "once")}
-    needs, _ = password_needs(connection, [DAY, DAY + timedelta(days=1)])
+    needs, uses = password_needs(connection, [DAY, DAY + timedelta(days=1)])
+    assert uses == {range_["often"]: 3, range_["twice"]: 2, range_["once"]: 1}
     assert list(needs.items()) == [(range_["often"], at(24)), (range_["twice"], at(24)), (range_["once"], at(0))]
     assert all(re.fullmatch("[0-9A-F]{5}", prefix) for prefix in needs), "no more of a password leaves"
     assert password_needs(connection, []) == ({}, {})
@@ -593,7 +595,8 @@ PASSWORD_MUTANTS = {
     "partly checked is answered": (r"CASE WHEN in_the_way\.session_id IS NULL THEN told\.oldest_answer_at END",
                                    "told.oldest_answer_at"),
     "quota weighs most": (r"'unavailable', 'quota', 'not_conf", "'quota', 'unavailable', 'not_conf"),
-    "the operator weighs most": (r"'unavailable', 'quota', 'not_configured'", "'not_configured', 'unavailable', 'quota'"),
+    "the operator weighs most": (r"'unavailable', 'quota', 'not_configured'",
+                                 "'not_configured', 'unavailable', 'quota'"),
     "the last reason": (r'reason COLLATE "C" ASC', 'reason COLLATE "C" DESC'),
     "keys alone are nothing": (r"LEFT JOIN told", "INNER JOIN told"),
     "keys alone are unasked": (r"WHEN told\.session_id IS NULL THEN 'not_applicable'", "WHEN false THEN ''"),
@@ -627,9 +630,11 @@ def test_a_wrong_writer_of_files_is_noticed(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     running(monkeypatch, tmp_path, mutated("write_virustotal_files.sql", *FILE_MUTANTS[name]))
-    tests = (test_one_row_a_day_and_file_however_often_it_came, test_a_file_has_its_answer_or_says_why_not)
-    found = any(noticed(test, connection) or forget(connection, *TABLES) for test in tests)
-    if not found:  # the nearest answer
+    if noticed(test_one_row_a_day_and_file_however_often_it_came, connection):
+        return
+    forget(connection, *TABLES)
+    if not noticed(test_a_file_has_its_answer_or_says_why_not, connection):  # the nearest answer
+        forget(connection, *TABLES)
         session(connection, "a", files=[("download", sha("x"))])
         for hours in (-2, 30):
             answer(connection, "virustotal", sha("x"), hours, 100)

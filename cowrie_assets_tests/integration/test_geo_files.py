@@ -59,7 +59,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARKER = "MARKER-4a41d9c0"
 ACCOUNT, LICENSE_KEY = f"{MARKER}-account", f"{MARKER}-license"
 SIGNATURE = f"{MARKER}-signature"
-TABLES = ("geo_editions", "open_questions", "lookup_ledger", "service_limits")
+TABLES = ("geo_databases", "open_questions", "lookup_ledger", "service_limits")
 NAMES = {"city": "GeoLite2-City", "asn": "GeoLite2-ASN"}
 RECORDS: dict[str, dict[str, Any]] = {
     # As in GeoLite2-City: the first networks are in no country.
@@ -317,7 +317,7 @@ def test_both_files_are_those_that_are_published(world: World) -> None:
     ]
     assert world.rows("SELECT count(*)::int FROM lookup_ledger WHERE run_id = 'run' AND latency_ms >= 0") == [(6,)]
     assert world.open() == []
-    assert world.rows("SELECT kind, source, edition, built_at, sha256 FROM geo_editions ORDER BY kind DESC") == [
+    assert world.rows("SELECT kind, source, edition, built_at, sha256 FROM geo_databases ORDER BY kind DESC") == [
         (kind, "maxmind", f"{NAMES[kind]}_{NOW:%Y%m%d}", built_at, sha256(world.publisher.files[kind]).hexdigest())
         for kind in KINDS
     ]
@@ -343,7 +343,7 @@ def test_nothing_is_asked_while_a_copy_is_current(world: World) -> None:
     world.wait(hours=23)
     assert [known.state for known in world.refresh()] == ["still current"] * 2
     assert len(world.publisher.arrivals) == asked
-    assert len(world.rows("SELECT FROM geo_editions")) == 2
+    assert len(world.rows("SELECT FROM geo_databases")) == 2
 
 
 def test_an_edition_is_looked_for_and_fetched_only_if_it_is_new(world: World) -> None:
@@ -360,7 +360,7 @@ def test_an_edition_is_looked_for_and_fetched_only_if_it_is_new(world: World) ->
     world.wait(hours=23)
     assert [known.state for known in world.refresh()] == ["still current"] * 2
     assert world.publisher.arrivals == []
-    seen = world.rows("SELECT kind, count(*)::int, count(DISTINCT sha256)::int FROM geo_editions GROUP BY 1 ORDER BY 1")
+    seen = world.rows("SELECT kind, count(*)::int, count(DISTINCT sha256)::int FROM geo_databases GROUP BY 1 ORDER BY 1")
     assert seen == [("asn", 2, 2), ("city", 2, 1)]
 
 
@@ -404,7 +404,7 @@ def test_a_copy_that_is_not_the_noted_one_is_fetched_anew(world: World, how: str
 def test_what_was_fetched_and_not_noted_is_not_fetched_again(world: World) -> None:
     """A kill after the file took its place, or a warehouse that was set up anew beside the state folder."""
     world.refresh()
-    world.rows("DELETE FROM geo_editions RETURNING 1")
+    world.rows("DELETE FROM geo_databases RETURNING 1")
     world.publisher.arrivals.clear()
     assert world.city().state == "unchanged"
     assert world.publisher.places() == ["metadata"]
@@ -464,7 +464,7 @@ def test_a_download_that_fails_keeps_the_copy_that_is_there(world: World, how: s
     assert (never.state, never.source, never.built_at) == ("never fetched", None, None)
     assert reason in never.reason
     assert world.contents() == {}
-    assert world.rows("SELECT * FROM geo_editions") == []
+    assert world.rows("SELECT * FROM geo_databases") == []
 
     world.publisher.spoil = {}
     world.unblock()

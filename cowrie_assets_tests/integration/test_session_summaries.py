@@ -21,7 +21,6 @@ from cowrie_assets_tests.integration.test_files_and_passwords import (
     KNOWN,
     answer,
     connection,
-    forget,
     hour,
     mutated,
     noticed,
@@ -31,6 +30,7 @@ from cowrie_assets_tests.integration.test_files_and_passwords import (
     sha,
     url,
 )
+from cowrie_assets_tests.integration.test_session_snapshots import forget
 
 __all__ = ["connection", "url"]  # fixtures
 
@@ -45,16 +45,17 @@ def fill_summaries(connection: Connection) -> None:
         "clean": [("download", sha("clean"))],
         "unknown": [("download", sha("unknown"))],
         "clean and unknown": [("download", sha("clean")), ("upload", sha("unknown"))],
+        "bad and unknown": [("download", sha("unknown")), ("download", sha("bad"))],
         "open": [("download", sha("open"))],
         "failed": [("failed download", sha("bad"))],
-        "no hash": [("download", None)],
+        "no hash": [("download", None), ("failed download", sha("bad"))],
         "none": [],
     }
     tries: dict[str, list[str | None]] = {"bad": ["leaked", "novel"], "clean": ["novel"], "open": ["lost", "leaked"]}
     tries["unknown"] = [None]
     for name, files in sessions.items():
         session(connection, name, files=files, passwords=tries.get(name, ()))
-    session(connection, "elsewhere", files=[("download", sha("clean"))], sensor="beta")
+    session(connection, "none", files=[("download", sha("clean"))], sensor="beta")
     session(connection, "tomorrow", begin=30, files=[("download", sha("bad"))], passwords=["leaked"])
     answer(connection, "virustotal", sha("bad"), 5, 20, fields=KNOWN)
     answer(connection, "virustotal", sha("worse"), 3, fields={"label": "worm.x", "malicious": 60})
@@ -87,17 +88,19 @@ SUMMARIES = {
     "clean": (False, 6, 8, True, True),
     "unknown": (False, 7, None, False, True),
     "clean and unknown": (False, 6, None, False, True),
+    "bad and unknown": (True, 5, None, False, True),
     "open": (None, None, None, True, True),
     "failed": (None, None, None, False, False),
     "no hash": (None, None, None, False, False),
     "none": (None, None, None, False, False),
-    "elsewhere": (False, 6, None, False, True),
+    "none of beta": (False, 6, None, False, True),
     "tomorrow": (None, None, None, True, True),  # its day is not written yet
 }
 
 
 def summaries(connection: Connection) -> dict[str, dict[str, Any]]:
-    return {row["session_id"]: row for row in read(connection, "SELECT * FROM session_summaries")}
+    rows = read(connection, "SELECT * FROM session_summaries")
+    return {row["session_id"] + (" of beta" if row["sensor"] == "beta" else ""): row for row in rows}
 
 
 def flags(connection: Connection) -> dict[str, tuple[Any, ...]]:
@@ -110,16 +113,18 @@ def flags(connection: Connection) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def file_told(name: str, outcome: str = "found", hours: int = 5, **told: Any) -> dict[str, Any]:
+def file_told(name: str, hours: int, outcome: str = "found", **told: Any) -> dict[str, Any]:
     moment = f"2025-09-10T0{hours}:00:00+00:00"
     return {"sha256": sha(name), "outcome": outcome, "answered_at": moment} | told
 
 
-BAD = file_told("bad", **{name: KNOWN[name] for name in ("label", "malicious", "suspicious", "undetected", "harmless")})
+BAD = file_told("bad", 5) | {
+    name: KNOWN[name] for name in ("label", "malicious", "suspicious", "undetected", "harmless")
+}
 BAD["first_seen"] = "2023-11-14T22:13:20+00:00"
-WORSE = file_told("worse", hours=3, label="worm.x", malicious=60)
-CLEAN = file_told("clean", hours=6, malicious=0, undetected=70)
-UNKNOWN = file_told("unknown", "not_found", 7)
+WORSE = file_told("worse", 3, label="worm.x", malicious=60)
+CLEAN = file_told("clean", 6, malicious=0, undetected=70)
+UNKNOWN = file_told("unknown", 7, "not_found")
 VIRUSTOTAL: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "bad": ({"malicious": 41, "label": KNOWN["label"]}, [BAD]),
     "bad and worse": ({"malicious": 60, "label": "worm.x"}, [BAD, WORSE]),
@@ -128,7 +133,8 @@ VIRUSTOTAL: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "clean": ({"malicious": 0}, [CLEAN]),
     "unknown": ({}, [UNKNOWN]),
     "clean and unknown": ({"malicious": 0}, [CLEAN, UNKNOWN]),
-    "elsewhere": ({"malicious": 0}, [CLEAN]),
+    "bad and unknown": ({"malicious": 41, "label": KNOWN["label"]}, [BAD, UNKNOWN]),
+    "none of beta": ({"malicious": 0}, [CLEAN]),
 }
 
 
@@ -174,9 +180,9 @@ def counted(connection: Connection, number: int, key: str, column: str) -> dict[
 def test_the_queries_count_the_sessions_that_brought_malware(connection: Connection) -> None:
     """They said NULL for ever: nobody had looked up a file."""
     fill_summaries(connection)
-    assert counted(connection, 11, "country", "vt_flagged_count") == {"DE": 4, "BR": None}
-    assert counted(connection, 12, "asn", "vt_flagged_sessions") == {1: 4, 2: 0}
-    assert counted(connection, 14, "reputation_bucket", "vt_flagged_count") == {"no_data": 4}
+    assert counted(connection, 11, "country", "vt_flagged_count") == {"DE": 5, "BR": 0}
+    assert counted(connection, 12, "asn", "vt_flagged_sessions") == {1: 5, 2: 0}
+    assert counted(connection, 14, "reputation_bucket", "vt_flagged_count") == {"no_data": 5}
     forget(connection, "virustotal_files")
     assert counted(connection, 11, "country", "vt_flagged_count") == {"DE": None, "BR": None}
     assert counted(connection, 14, "reputation_bucket", "percentage") == {"no_data": Decimal("100.00")}
@@ -191,7 +197,7 @@ def test_a_query_without_the_new_columns_does_not_touch_their_tables(connection:
     assert read_tables == set()
 
 
-# --- the literals are sharp: each wrong view is noticed ----------------------------------------------------------------
+# --- the literals are sharp: each wrong view is noticed ---------------------------------------------------------------
 
 VIEW_MUTANTS = {
     "unknown files are no answer": (r"bool_or\(coalesce\(v\.malicious, 0\) > 0\)", "bool_or(v.malicious > 0)"),

@@ -28,6 +28,8 @@ EDGES = {
     "dshield_enrichment": {"sessions"},
     "urlhaus_enrichment": {"sessions"},
     "spur_enrichment": {"sessions"},
+    "virustotal_files": {"sessions"},
+    "password_stats": {"sessions"},
     "session_snapshots": {"sessions", "ip_inventory"},
     "session_summaries": {
         "sessions",
@@ -35,19 +37,28 @@ EDGES = {
         "dshield_enrichment",
         "urlhaus_enrichment",
         "spur_enrichment",
+        "virustotal_files",
+        "password_stats",
     },
     **{query.name: {"session_summaries"} for query in QUERIES},
     "infrastructure_report": {query.name for query in QUERIES},
 }
-DAILY = {"sessions", "session_snapshots", "dshield_enrichment", "urlhaus_enrichment", "spur_enrichment"}
+ANSWERS = {
+    "dshield": "dshield_enrichment",
+    "urlhaus": "urlhaus_enrichment",
+    "spur": "spur_enrichment",
+    "virustotal": "virustotal_files",
+    "hibp": "password_stats",
+}
+DAILY = {"sessions", "session_snapshots", *ANSWERS.values()}
 CHECKS = {
     ("events", "files_add_up"),
     ("events", "store_adds_up"),
     ("session_snapshots", "source_address_known"),
     ("session_snapshots", "asn_known"),
     ("session_snapshots", "country_known"),
-    *((f"{service}_enrichment", "answered") for service in ("dshield", "urlhaus", "spur")),
-    *(("session_summaries", f"{service}_answered") for service in ("dshield", "urlhaus", "spur", "cymru")),
+    *((asset, "answered") for asset in ANSWERS.values()),
+    *(("session_summaries", f"{service}_answered") for service in (*ANSWERS, "cymru")),
     *((name, "is_current") for name in ("geo_databases", "tor_exits", "cloud_ranges")),
     *((query.name, "agrees_with_a_recount") for query in QUERIES),
 }

@@ -168,8 +168,8 @@ cloud_ranges = Table(
 
 # --- written by the asset `geo_databases` -----------------------------------------------------------------------------
 
-geo_editions = Table(
-    "geo_editions",
+geo_databases = Table(
+    "geo_databases",
     metadata,
     Column("kind", Text, primary_key=True, comment="city or asn"),
     Column("fetched_at", moment(), primary_key=True),

@@ -46,16 +46,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("only_row", name=op.f("pk_cache_generation")),
     )
     op.create_table(
-        "geo_editions",
+        "geo_databases",
         sa.Column("kind", sa.Text(), nullable=False, comment="city or asn"),
         sa.Column("fetched_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("source", sa.Text(), nullable=False, comment="maxmind or dbip"),
         sa.Column("edition", sa.Text(), nullable=False, comment="as its publisher calls it"),
         sa.Column("built_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False, comment="of the file as it lies in the state folder"),
-        sa.CheckConstraint("kind IN ('city', 'asn')", name=op.f("ck_geo_editions_kind")),
-        sa.CheckConstraint("source IN ('maxmind', 'dbip')", name=op.f("ck_geo_editions_source")),
-        sa.PrimaryKeyConstraint("kind", "fetched_at", name=op.f("pk_geo_editions")),
+        sa.CheckConstraint("kind IN ('city', 'asn')", name=op.f("ck_geo_databases_kind")),
+        sa.CheckConstraint("source IN ('maxmind', 'dbip')", name=op.f("ck_geo_databases_source")),
+        sa.PrimaryKeyConstraint("kind", "fetched_at", name=op.f("pk_geo_databases")),
     )
     op.create_table(
         "network_spending",
@@ -298,5 +298,5 @@ def downgrade() -> None:
     op.drop_table("virustotal_files")
     op.drop_table("password_stats")
     op.drop_table("network_spending")
-    op.drop_table("geo_editions")
+    op.drop_table("geo_databases")
     op.drop_table("cache_generation")
