@@ -35,7 +35,8 @@ stop: $(VENV)/.runtime ## Stop the embedded database
 	$(BIN)/cowrie-assets stop $(if $(SANDBOX),--sandbox)
 
 test: $(VENV)/.development ## Everything that CI runs, on a real PostgreSQL that it starts itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not alone"
+	$(BIN)/python -m pytest -m "alone and not soak"
 
 check: $(VENV)/.development ## Formatting, lint, types, SQL, imports
 	$(BIN)/ruff format --check .

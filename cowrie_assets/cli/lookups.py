@@ -20,28 +20,31 @@ from cowrie_assets.warehouse.coverage import in_words
 
 
 def show_plan(console: Console, plans: list[Plan], words: str) -> None:
-    """A row a service, and why the rest has to wait."""
+    """What would be asked and how long that takes, what it would bring, and why the rest has to wait."""
     console.print(f"Asked about: {words}.", markup=False)
-    table = Table(
-        "service", "keys", "known", "to ask", "calls", "takes", "quota left", "covered", "then", f"next {NEXT} calls",
-        box=None, header_style="bold",
-    )  # fmt: skip
+    asked = Table("service", "keys", "known", "to ask", "calls", "takes", "quota left", box=None, header_style="bold")
     for plan in plans:
         asks = plan.not_configured is None
-        table.add_row(
+        asked.add_row(
             plan.service,
             f"{plan.keys:,}",
             f"{plan.known:,}",
             f"{len(plan.ask):,}" if asks else "–",
             f"{plan.calls:,}" if asks else "–",
             in_words(plan.seconds) if plan.calls else "–",
-            "–" if plan.keys_left is None else f"{plan.keys_left:,}",
+            _number(plan.keys_left),
+        )
+    console.print(asked)
+    console.print(Text("Sessions whose key is known", style="bold"))
+    gain = Table("service", "now", "afterwards", f"by the next {NEXT} calls", box=None, header_style="bold")
+    for plan in plans:
+        gain.add_row(
+            plan.service,
             _percent(plan.share_known),
-            _percent(plan.share_after) if asks else "–",
+            _percent(plan.share_after) if plan.not_configured is None else "–",
             f"+{_percent(plan.gain_of_next)}" if plan.ask else "–",
         )
-    console.print(table)
-    console.print(Text("covered, then: sessions whose key is known, now and after those calls", style="dim"))
+    console.print(gain)
     for plan in plans:
         if plan.not_configured is not None:
             console.print(Text(f"  {plan.service}: not asked: {visible(plan.not_configured)}", style="dim"))
@@ -59,23 +62,27 @@ def plans_as_json(plans: list[Plan]) -> str:
 
 
 def show_status(console: Console, statuses: list[Status]) -> None:
-    """The ledger by service: what was asked, what came of it, what the cache saved, what is left."""
-    table = Table(
-        "service", "requests", "today", "keys", "found", "not found", "failed", "hit rate", "hot", "database", "files",
-        "quota left", "open", box=None, header_style="bold",
+    """The ledger by service: what was asked and came of it, what the cache saved, what stands in the way."""
+    calls = Table(
+        "service", "requests", "today", "keys", "found", "not found", "failed", "quota left",
+        box=None, header_style="bold",
     )  # fmt: skip
-    for status in statuses:
-        told = status.told
-        table.add_row(
-            told.service,
-            *(f"{n:,}" for n in (told.requests, told.requests_today, told.keys, told.found, told.not_found)),
-            f"{told.unavailable + told.unfinished:,}",
-            _percent(None if told.hit_share is None else float(told.hit_share)),
-            *(f"{n:,}" for n in (told.hits_hot, told.hits_database, told.hits_files)),
-            "–" if status.keys_left is None else f"{status.keys_left:,}",
-            f"{told.open_keys:,}",
-        )
-    console.print(table)
+    tiers = Table(
+        "service", "hit rate", "hot", "database", "files", "other process", "open", box=None, header_style="bold"
+    )
+    for told, keys_left in ((status.told, status.keys_left) for status in statuses):
+        failed = told.unavailable + told.unfinished
+        numbers = (told.requests, told.requests_today, told.keys, told.found, told.not_found, failed)
+        calls.add_row(told.service, *map(_number, numbers), _number(keys_left))
+        hits = (told.hits_hot, told.hits_database, told.hits_files, told.hits_another_process, told.open_keys)
+        share = _percent(None if told.hit_share is None else float(told.hit_share))
+        tiers.add_row(told.service, share, *map(_number, hits))
+    console.print(Text("Requests that left, and what came of them", style="bold"))
+    console.print(calls)
+    console.print(
+        Text("Answers that were at hand, by the tier of the cache, and questions that are open", style="bold")
+    )
+    console.print(tiers)
     for status in statuses:
         for line in _remarks(status):
             console.print(Text(f"  {status.told.service}: {visible(line)}", style="dim"), soft_wrap=True)
@@ -125,3 +132,7 @@ def _moment(moment: datetime) -> str:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
+
+
+def _number(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"

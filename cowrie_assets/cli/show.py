@@ -73,8 +73,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     if not all(own or (settings.state.geoip / f"{kind}.mmdb").exists() for kind, own in files.items()):
         console.print(
             "A geo file is missing: country is NULL with that reason, and the AS only as Team Cymru says. The check "
-            "geo_databases.is_current says why none was fetched; or set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN to files "
-            "of your own, and run again.",
+            "geo_databases.is_current says why none was fetched; or set COWRIE_GEOIP_CITY and COWRIE_GEOIP_ASN to "
+            "files of your own, and run again.",
             style="yellow",
         )
     console.print(f"Report: {settings.state.reports / 'infrastructure_report.html'}", markup=False, soft_wrap=True)

@@ -202,10 +202,11 @@ def _columns(service: str, kept: Sequence[KeptAnswer]) -> dict[str, Any]:
 
 def note_seen(connection: Connection, service: str, key: str, call: Call, status: int) -> None:
     """Close the ledger row of a request whose answer is kept elsewhere, and its question."""
+    outcome = "not_found" if status == 404 else "found"
     connection.execute("DELETE FROM open_questions WHERE service = %s AND key = %s", (service, key))
     connection.execute(
-        "UPDATE lookup_ledger SET outcome = 'found', http_status = %s, latency_ms = %s WHERE call_id = %s",
-        (status, call.latency_ms, call.call_id),
+        "UPDATE lookup_ledger SET outcome = %s, http_status = %s, latency_ms = %s WHERE call_id = %s",
+        (outcome, status, call.latency_ms, call.call_id),
     )
 
 

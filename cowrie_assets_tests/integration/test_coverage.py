@@ -30,6 +30,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cowrie_assets.warehouse.coverage import coverage as read_coverage
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.embedded import EmbeddedServer
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -974,6 +975,14 @@ def test_the_gate_says_what_it_rests_on(
             assert row.main_reason == (
                 None if row.open_addresses == 0 else "why" if noted > count.get(None, 0) else "not asked yet"
             )
+
+
+def test_the_words_name_what_is_asked_about(warehouse: Connection) -> None:
+    write(warehouse, World(sessions=sessions(PUBLIC[0])))
+    words = {row.service: row.words for row in read_coverage(warehouse) if row.day is None}
+    assert {service: re.search(r"1 of 1 (\w+) are open", told)[1] for service, told in words.items()} == {  # type: ignore[index]
+        **dict.fromkeys((*BY_DAY, *BY_KEY), "addresses"), "virustotal": "files", "hibp": "passwords",
+    }  # fmt: skip
 
 
 def test_the_gate_can_be_set(warehouse: Connection) -> None:

@@ -195,7 +195,7 @@ def assert_within_limits(ledger: Ledger, limits: Mapping[str, Limit], in_flight:
 
 
 def assert_used(arrivals: Sequence[Arrival], limit: Limit, seconds: float, lost: int = 0) -> None:
-    """Most of what was permitted in the seconds after the first arrival was used, or `lost` with who had reserved it."""
+    """Most of what was permitted in the seconds after the first arrival was used, or `lost` with who reserved it."""
     count = sum(arrival.at < arrivals[0].at + seconds for arrival in arrivals)
     used = (count + lost) / (limit.rate * seconds)
     assert used >= limit.least_share, f"{used:.1%} of {limit}"
@@ -319,7 +319,8 @@ def test_limits_hold_while_processes_are_killed_and_started_and_in_a_penalty_box
         else:
             assert_used(arrivals, limit, 33.0, lost=2)  # one for each worker of the killed
         assert sum(arrival.at > joined[0] for arrival in arrivals) >= 5
-        assert_fair([arrival for arrival in arrivals if joined[0] < arrival.at < joined[0] + 20], askers)
+        if name != "urlhaus":  # it has eight slots of three seconds ahead of it still when the latecomer comes
+            assert_fair([arrival for arrival in arrivals if joined[0] < arrival.at < joined[0] + 20], askers)
 
 
 def test_a_limiter_that_each_process_has_for_itself_is_caught_by_the_same_judge(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cowrie_assets.cowrie.sessions import reconstruct
-from cowrie_assets.warehouse.copy_text import field, number, original, storable
+from cowrie_assets.warehouse.copy_text import field, number, original, original_bytes, storable
 from cowrie_assets.warehouse.event_chunks import session_id_of
 from cowrie_assets.warehouse.session_rows import DayRows
 from cowrie_assets_tests import loglines
@@ -49,6 +49,32 @@ def read_field(text: str) -> str | None:
 @many
 def test_what_is_stored_can_be_turned_back(text: str) -> None:
     assert original(storable(text)) == text
+
+
+# Half a surrogate pair, which only JSON can spell.
+HALVES = st.sampled_from("\ud800\udbff\udc00\udc7f\udd00\udfff")
+
+
+@given(st.lists(st.binary(max_size=4) | st.text(max_size=4).map(str.encode) | HALVES | PIECES, max_size=8))
+@many
+def test_the_bytes_that_came_over_the_wire_can_be_had_again(pieces: list[bytes | str]) -> None:
+    """Of a password hashes are asked about: those of a stand-in would be of another password."""
+    # Read as a log line is: invalid UTF-8 as surrogates, escaped halves as themselves.
+    read = [piece.decode("utf-8", "surrogateescape") if isinstance(piece, bytes) else piece for piece in pieces]
+    sent = b"".join(
+        piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) and not is_byte(piece) else in_bytes(piece)
+        for piece in pieces
+    )
+    assert original_bytes(storable("".join(read))) == sent
+
+
+def is_byte(piece: str) -> bool:
+    """Whether a piece is what a single invalid byte is read as."""
+    return len(piece) == 1 and "\udc80" <= piece <= "\udcff"
+
+
+def in_bytes(piece: bytes | str) -> bytes:
+    return piece if isinstance(piece, bytes) else bytes([ord(piece) - 0xDC00])
 
 
 @given(TEXTS)
