@@ -106,7 +106,31 @@ SELECT
                         s.day = w.day AND s.sensor = w.sensor AND s.session_id = w.session_id
                         AND w.outcome IN ('found', 'not_found')
                 ),
-                'virustotal', f.told
+                'virustotal',
+                CASE
+                    WHEN f.answered_at IS NOT NULL THEN (
+                        SELECT
+                            jsonb_build_object(
+                                'malicious', max(v.malicious),
+                                -- As the one is called that most engines call malicious.
+                                'label', (array_agg(v.label ORDER BY v.malicious DESC NULLS LAST, v.sha256 ASC))[1],
+                                'files', jsonb_agg(
+                                    jsonb_build_object(
+                                        'sha256', v.sha256,
+                                        'outcome', v.outcome,
+                                        'answered_at', v.answered_at,
+                                        'label', v.label,
+                                        'malicious', v.malicious,
+                                        'suspicious', v.suspicious,
+                                        'undetected', v.undetected,
+                                        'harmless', v.harmless,
+                                        'first_seen', v.first_seen
+                                    ) ORDER BY v.malicious DESC NULLS LAST, v.sha256 ASC
+                                )
+                            )
+                        FROM unnest(f.answered_files) AS v
+                    )
+                END
             )
         ),
         '{}'
@@ -164,25 +188,8 @@ LEFT JOIN (
         b.session_id,
         bool_or(coalesce(v.malicious, 0) > 0) AS is_malicious,
         min(v.answered_at) AS answered_at,
-        jsonb_build_object(
-            'malicious', max(v.malicious),
-            -- As the one is called that most engines call malicious.
-            'label', (array_agg(v.label ORDER BY v.malicious DESC NULLS LAST, v.sha256 ASC))[1],
-            -- Each once, however often the session brought it.
-            'files', jsonb_agg(
-                DISTINCT jsonb_build_object(
-                    'sha256', v.sha256,
-                    'outcome', v.outcome,
-                    'answered_at', v.answered_at,
-                    'label', v.label,
-                    'malicious', v.malicious,
-                    'suspicious', v.suspicious,
-                    'undetected', v.undetected,
-                    'harmless', v.harmless,
-                    'first_seen', v.first_seen
-                )
-            )
-        ) AS told
+        -- Each once, however often the session brought it.
+        array_agg(DISTINCT v) AS answered_files
     FROM files AS b
     INNER JOIN virustotal_files AS v ON b.day = v.day AND lower(b.sha256) = v.sha256
     WHERE b.transfer IN ('download', 'upload') AND v.answered_at IS NOT NULL

@@ -141,7 +141,7 @@ def look(connection: Connection, asking: Asking, service: Service, needs: Mappin
     unsuitable = answers.unsuitable_keys(connection, service, allowed) - known.keys()
     wanted = [key for key in allowed if key not in known and key not in unsuitable]
     # What failed of itself lately comes last: one such key, the most telling of all, would open the circuit each time.
-    failed = answers.failed_keys(connection, service.name) if wanted else set()
+    failed = answers.failed_keys(connection, service.name) if wanted and service.batch == 1 else set()
     return Sifted(refused, known, unsuitable, sorted(wanted, key=failed.__contains__))
 
 

@@ -289,6 +289,8 @@ def test_a_broken_edition_is_not_taken_and_the_last_good_copy_serves(
         assert (tor.editions(), tor.now_listed(), tor.folder.exists()) == ([], [], False)
 
     known.status, known.body = 200, good
+    # Who is refused leaves the service alone for an hour.
+    tor.connection.execute("UPDATE service_limits SET blocked_until = NULL")
     assert tor.refresh().state == "new edition"
     assert tor.connection.execute("SELECT * FROM open_questions").fetchall() == []
     editions, listed = tor.editions(), tor.now_listed()
@@ -313,6 +315,7 @@ def test_a_broken_edition_is_not_taken_and_the_last_good_copy_serves(
 
     # The next run takes the good one again, and the question is settled.
     known.status, known.body = 200, good + page("1.1.1.99")
+    tor.connection.execute("UPDATE service_limits SET blocked_until = NULL")
     assert tor.refresh() == Refreshed("new edition", 11)
     assert tor.connection.execute("SELECT * FROM open_questions").fetchall() == []
 

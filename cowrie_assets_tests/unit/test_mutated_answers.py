@@ -207,7 +207,7 @@ def spur_denies(status: int, body: bytes, key: str) -> bool:
     said = [parsed[name] for name in context]
     silent = all(all(map(_empty, value.values())) if isinstance(value, dict) else _empty(value) for value in said)
     if status == 404:
-        return body.translate(None, b" \r\n\t") in (b"", b"{}") or (silent and bool(parsed))
+        return body.removeprefix(BOM).translate(None, b" \r\n\t") in (b"", b"{}") or (silent and bool(parsed))
     return status == 200 and silent and _is(parsed.get("ip"), key)
 
 

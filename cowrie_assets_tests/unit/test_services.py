@@ -121,7 +121,7 @@ def test_answers_of_a_stand_in_never_lie_beside_the_services_own(tmp_path: Path)
     assert at_home.shelf == with_slash.shelf == "spur"
     elsewhere = {configured(tmp_path, COWRIE_SPUR_URL=f"http://127.0.0.1:{port}")["spur"].shelf for port in (1, 2)}
     assert len(elsewhere) == 2
-    assert all(re.fullmatch("spur-at-[0-9a-f]{8}", shelf) for shelf in elsewhere)
+    assert all(re.fullmatch("spur_at_[0-9a-f]{8}", shelf) for shelf in elsewhere)
 
 
 @pytest.mark.parametrize("address", ["whois.cymru.com", "whois.cymru.com:", "whois.cymru.com:whois", "127.0.0.1:0x2b"])

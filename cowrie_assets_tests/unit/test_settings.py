@@ -137,14 +137,6 @@ def test_the_sandbox_lies_in_the_state_folder_and_ignores_every_address_of_live_
     assert settings == Settings(home, "sandbox", log_folders=(home / "logs",), start_date=date(2025, 3, 1))
 
 
-def test_the_sandbox_reads_its_own_geo_files_once_they_are_written(tmp_path: Path) -> None:
-    folder = tmp_path / "var/sandbox/geoip"
-    folder.mkdir(parents=True)
-    (folder / "city.mmdb").touch()
-    settings = from_environment(COWRIE_MODE="sandbox")
-    assert (settings.geoip_city, settings.geoip_asn) == (folder / "city.mmdb", None)
-
-
 def test_the_sandbox_knows_nothing_of_live_folders_and_days(tmp_path: Path) -> None:
     live, sandbox = from_environment(), from_environment(COWRIE_MODE="sandbox")
     live.remember_log_folders((tmp_path / "real logs",))
