@@ -16,6 +16,14 @@ KEYS = {
     "URLHAUS_API_KEY": "urlhaus-key",
     "SPUR_API_KEY": "spur-key",
     "GREYNOISE_API_KEY": "greynoise-key",
+    "VT_API_KEY": "virustotal-key",
+    "MAXMIND_ACCOUNT_ID": "123456",
+    "MAXMIND_LICENSE_KEY": "maxmind-key",
+}
+# Where nobody listens, for every service there is: whichever a test leaves out of its own is not asked at home.
+CLOSED = {
+    variable: "127.0.0.1:9" if name == "cymru" else f"http://127.0.0.1:9/{name}"
+    for name, variable in ADDRESS_VARIABLES.items()
 }
 
 
@@ -38,7 +46,7 @@ def run_live(
     for name in (*names, *ADDRESS_VARIABLES.values(), *KEYS):
         monkeypatch.delenv(name, raising=False)
     if services is not None:
-        environment |= {"COWRIE_OFFLINE": "", **services, **(KEYS if keys is None else keys)}
+        environment |= {"COWRIE_OFFLINE": "", **CLOSED, **services, **(KEYS if keys is None else keys)}
     else:
         environment["COWRIE_OFFLINE"] = "1"
     if config is not None:

@@ -97,7 +97,7 @@ def show_coverage(console: Console, rows: list[Coverage]) -> None:
             f"{row.eligible_sessions:,}",
             _percent(row.answered_share),
             _percent(row.valued_share),
-            f"{row.open_addresses:,} addresses",
+            f"{row.open_addresses:,} {row.keys}",
             in_words(row.seconds_to_finish) if waits and row.seconds_to_finish else "–",
             Text(row.gate, style=_GATE_COLOUR.get(row.gate, "")),
         )

@@ -224,9 +224,9 @@ def told(connection: Connection, limiter: Limiter, call: Call) -> Iterator[None]
         if isinstance(failure, Transient):
             limiter.failed(call, failure.reason)
         else:
-            limiter.succeeded(call)
+            limiter.succeeded()
         raise
-    limiter.succeeded(call)
+    limiter.succeeded()
 
 
 def _note_failure(connection: Connection, call: Call, failure: NoAnswer) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from cowrie_assets.lookup import quotas
 from cowrie_assets.lookup.services import Service
@@ -51,7 +51,6 @@ class Call:
     call_id: int
     left_at: datetime
     is_probe: bool = False
-    after_failures: bool = False
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -66,9 +65,21 @@ class Call:
 
 
 @dataclass(frozen=True)
+class _Reserved:
+    """A slot, `wait` seconds from now, that networks paid for on `day`."""
+
+    call_id: int
+    wait: float
+    is_probe: bool
+    payers: Mapping[str, int]
+    day: date | None = None
+
+
+@dataclass(frozen=True)
 class _Obstacle:
     """Why no slot was to be had; seconds from now."""
 
+    slot: float
     blocked: float
     reason: str
     is_open: bool
@@ -120,14 +131,13 @@ class Limiter:
                 if stop.wait(self._wait_for_circuit(ends_at - time.monotonic())):
                     raise NotNow("quota", "the run was stopped")
                 continue
-            call_id, wait, is_probe, after_failures = reserved
-            if wait > 0 and stop.wait(wait):
-                self._take_back(call_id, is_probe, payers)
+            if reserved.wait > 0 and stop.wait(reserved.wait):
+                self._take_back(reserved)
                 raise NotNow("quota", "the run was stopped")
-            left_at = self._may_leave(call_id)
+            left_at = self._may_leave(reserved)
             if left_at is not None:
-                return Call(call_id, left_at, is_probe, after_failures)
-            self._take_back(call_id, is_probe, payers)
+                return Call(reserved.call_id, left_at, reserved.is_probe)
+            self._take_back(reserved)
 
     def block(self, seconds: float | None, reason: str = "the service asked to be left alone") -> None:
         """Let no worker ask before the time is up: what the service said, else what is usual for it."""
@@ -177,20 +187,17 @@ class Limiter:
             },
         )
 
-    def succeeded(self, call: Call) -> None:
-        """The service answers: failures before this one count no longer."""
-        if call.after_failures:
-            self._connection.execute(
-                """
-                UPDATE service_limits SET failures = 0, open_until = NULL, open_seconds = NULL, probed_until = NULL
-                WHERE limit_key = %s
-                """,
-                (self._service.limit_key,),
-            )
+    def succeeded(self) -> None:
+        """The service answers: failures before that count no longer."""
+        self._connection.execute(
+            """
+            UPDATE service_limits SET failures = 0, open_until = NULL, open_seconds = NULL, probed_until = NULL
+            WHERE limit_key = %s AND failures > 0
+            """,
+            (self._service.limit_key,),
+        )
 
-    def _reserve(
-        self, key: str, key_count: int, seconds_left: float, payers: Mapping[str, int]
-    ) -> tuple[int, float, bool, bool] | None:
+    def _reserve(self, key: str, key_count: int, seconds_left: float, payers: Mapping[str, int]) -> _Reserved | None:
         values = {
             "limit_key": self._service.limit_key,
             "service": self._service.name,
@@ -216,7 +223,8 @@ class Limiter:
                                 THEN greatest(next_slot, blocked_until, lookup_now())
                                     + make_interval(secs => %(probe)s)
                         END,
-                        balance = balance - %(key_count)s
+                        balance = balance - %(key_count)s,
+                        balance_at = CASE WHEN balance <= %(key_count)s THEN lookup_now() ELSE balance_at END
                     WHERE
                         limit_key = %(limit_key)s
                         AND greatest(next_slot, blocked_until, lookup_now())
@@ -234,16 +242,15 @@ class Limiter:
                 )
                 SELECT
                     call_id, extract(epoch FROM sent_at - lookup_now())::double precision,
-                    failures >= %(most)s, failures > 0
+                    failures >= %(most)s
                 FROM charged CROSS JOIN slot
                 """,
                 values,
             ).fetchone()
-            if row is not None:
-                if payers:
-                    quotas.spend(self._connection, self._service, payers)
-                return int(row[0]), float(row[1]), bool(row[2]), bool(row[3])
-        return None
+            if row is None:
+                return None
+            day = quotas.spend(self._connection, self._service, payers) if payers else None
+            return _Reserved(int(row[0]), float(row[1]), bool(row[2]), payers, day)
 
     def _check_budget(self, key_count: int, payers: Mapping[str, int]) -> None:
         # The row's lock first: two processes would count the same last request otherwise.
@@ -258,7 +265,7 @@ class Limiter:
             raise NotNow("quota", quotas.no_credit(self._service))
         allowance = quotas.share(self._connection, self._service) if payers else None
         if allowance is not None:
-            spent = quotas.spending(self._connection, self._service)
+            spent = quotas.spending(self._connection, self._service, payers)
             for network, keys in payers.items():
                 if spent.get(network, 0) + keys > allowance:
                     raise ShareSpent("quota", quotas.share_spent(network, allowance))
@@ -273,8 +280,11 @@ class Limiter:
         # A run waits for a first probe and for a second one, by another key; each that fails doubles the time.
         patient = what.open_seconds <= 2 * self._service.cool_down
         in_time = what.open_left <= 0 or (patient and what.open_left <= seconds_left)
-        if what.is_open and seconds_left > 0 and in_time:
-            return max(what.open_left, _GLANCE)
+        if seconds_left > 0 and what.blocked <= seconds_left:
+            if what.is_open and in_time:
+                return max(what.open_left, _GLANCE)
+            if not what.is_open and what.slot <= seconds_left:
+                return 0.0  # what was in the way is over
         if what.blocked > 0 or what.is_open:
             minutes = max(1, round(max(what.blocked, what.open_left) / 60))
             told = f", {FAILURES_IN_A_ROW} failures in a row" if what.is_open and what.blocked <= 0 else ""
@@ -286,6 +296,7 @@ class Limiter:
         row = self._connection.execute(
             """
             SELECT
+                greatest(extract(epoch FROM greatest(next_slot, blocked_until) - lookup_now()), 0)::double precision,
                 coalesce(extract(epoch FROM blocked_until - lookup_now()), 0)::double precision,
                 coalesce(blocked_reason, ''),
                 failures >= %s,
@@ -295,12 +306,12 @@ class Limiter:
             """,
             (FAILURES_IN_A_ROW, self._service.limit_key),
         ).fetchone()
-        return _Obstacle(*row) if row is not None else _Obstacle(0.0, "", False, 0.0, 0.0)
+        return _Obstacle(*row) if row is not None else _Obstacle(0.0, 0.0, "", False, 0.0, 0.0)
 
-    def _take_back(self, call_id: int, is_probe: bool, payers: Mapping[str, int]) -> None:
+    def _take_back(self, reserved: _Reserved) -> None:
         with self._connection.transaction():
             row = self._connection.execute(
-                "DELETE FROM lookup_ledger WHERE call_id = %s RETURNING key_count", (call_id,)
+                "DELETE FROM lookup_ledger WHERE call_id = %s RETURNING key_count", (reserved.call_id,)
             ).fetchone()
             self._connection.execute(
                 """
@@ -310,15 +321,15 @@ class Limiter:
                     probed_until = CASE WHEN %s THEN NULL ELSE probed_until END
                 WHERE limit_key = %s AND (balance IS NOT NULL OR %s)
                 """,
-                (row[0] if row else 0, is_probe, self._service.limit_key, is_probe),
+                (row[0] if row else 0, reserved.is_probe, self._service.limit_key, reserved.is_probe),
             )
-            if payers:
-                quotas.take_back(self._connection, self._service, payers)
+            if reserved.day is not None:
+                quotas.take_back(self._connection, self._service, reserved.payers, reserved.day)
 
-    def _may_leave(self, call_id: int) -> datetime | None:
-        """The moment, looked at after waking: a 429 that came meanwhile stops this worker, too; and one that wakes
-        later after its slot than the window is padded (the machine stood still) would leave beside those whose slots
-        are now."""
+    def _may_leave(self, reserved: _Reserved) -> datetime | None:
+        """The moment, looked at after waking: a 429 or a circuit that opened meanwhile stops this worker, too; and one
+        that wakes long after its slot (the machine stood still) would leave beside those whose slots are now. Half of
+        the padding may be slept through, the other half is for the way."""
         row = self._connection.execute(
             """
             SELECT now.moment
@@ -327,8 +338,9 @@ class Limiter:
             CROSS JOIN (SELECT lookup_now() AS moment) AS now
             WHERE
                 c.call_id = %s AND (l.blocked_until IS NULL OR l.blocked_until <= now.moment)
+                AND (%s OR l.failures < %s)
                 AND c.sent_at >= now.moment - make_interval(secs => %s)
             """,
-            (call_id, self._service.pad),
+            (reserved.call_id, reserved.is_probe, FAILURES_IN_A_ROW, self._service.pad / 2),
         ).fetchone()
         return None if row is None else row[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import ip_address, ip_network
 
 from cowrie_assets.lookup.services import Quota, Service
@@ -18,6 +19,8 @@ from cowrie_assets.warehouse.event_chunks import Connection
 # Seconds: the server counts from the arrival, which is later than the slot, and by a clock of its own.
 _PAD = 2.0
 _NETWORK = {4: 24, 6: 48}
+# All networks together: a day has as many as it has addresses, and each charge wants to know the sum.
+_ALL = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,7 @@ def budget(connection: Connection, service: Service, keys: Iterable[str], networ
     room = keys_left(connection, service)
     allowance = share(connection, service)
     spent = spending(connection, service)
-    if room:
-        nothing_left = f"no more than {room:,} were left of {' and '.join(map(str, service.quotas)) or 'the account'}"
-    else:
-        nothing_left = used_up(connection, service, 1) or no_credit(service)
+    nothing_left = "" if room is None else used_up(connection, service, room + 1) or no_credit(service)
     paid: list[str] = []
     left: dict[str, str] = {}
     for key in wanted:
@@ -83,16 +83,16 @@ def used_up(connection: Connection, service: Service, key_count: int) -> str | N
 
 
 def balance(connection: Connection, service: Service) -> int | None:
-    """The credits left, as the service said last; None where it never did. An empty account is looked at again when the
-    block that came with its 429 is over: somebody may have paid."""
+    """The credits left, as the service said last, less what was charged since; None where it never did. At an empty
+    account one looks again, as often as a block after its 429 would last: somebody may have paid."""
     if not service.by_balance:
         return None
     row = connection.execute(
         """
-        SELECT balance FROM service_limits
-        WHERE limit_key = %s AND (balance > 0 OR blocked_until > lookup_now())
+        SELECT greatest(balance, 0) FROM service_limits
+        WHERE limit_key = %s AND (balance > 0 OR balance_at > lookup_now() - make_interval(secs => %s))
         """,
-        (service.limit_key,),
+        (service.limit_key, service.blocked_for),
     ).fetchone()
     return None if row is None else row[0]
 
@@ -102,7 +102,10 @@ def no_credit(service: Service) -> str:
 
 
 def note_balance(connection: Connection, service: Service, credit: int) -> None:
-    connection.execute("UPDATE service_limits SET balance = %s WHERE limit_key = %s", (credit, service.limit_key))
+    connection.execute(
+        "UPDATE service_limits SET balance = %s, balance_at = lookup_now() WHERE limit_key = %s",
+        (credit, service.limit_key),
+    )
 
 
 def share(connection: Connection, service: Service) -> int | None:
@@ -110,7 +113,7 @@ def share(connection: Connection, service: Service) -> int | None:
     scarcest = min((quota.keys for quota in service.quotas), default=None)
     if scarcest is None:
         credit = balance(connection, service)
-        scarcest = None if credit is None else credit + sum(spending(connection, service).values())
+        scarcest = None if credit is None else credit + spending(connection, service, [_ALL]).get(_ALL, 0)
     return None if scarcest is None else max(1, int(scarcest * service.network_share))
 
 
@@ -118,44 +121,51 @@ def share_spent(network: str, allowance: int) -> str:
     return f"its network {network} has had its share of today's quota, {allowance}"
 
 
-def spending(connection: Connection, service: Service) -> dict[str, int]:
-    """What was spent today, by network."""
+def spending(connection: Connection, service: Service, networks: Iterable[str] | None = None) -> dict[str, int]:
+    """What was spent today, by network; of these, or of all."""
     rows = connection.execute(
         """
         SELECT network::text, keys FROM network_spending
-        WHERE limit_key = %s AND day = (lookup_now() AT TIME ZONE 'UTC')::date
+        WHERE
+            limit_key = %(limit_key)s AND day = (lookup_now() AT TIME ZONE 'UTC')::date
+            AND (%(networks)s::cidr[] IS NULL AND network <> %(all)s OR network = ANY(%(networks)s))
         """,
-        (service.limit_key,),
+        {"limit_key": service.limit_key, "networks": None if networks is None else list(networks), "all": _ALL},
     )
     return dict(rows.fetchall())
 
 
-def spend(connection: Connection, service: Service, networks: Mapping[str, int]) -> None:
-    """Charge networks for so many keys each."""
-    connection.execute(
+def spend(connection: Connection, service: Service, networks: Mapping[str, int]) -> date:
+    """Charge networks for so many keys each; the day that pays."""
+    charged = {**networks, _ALL: sum(networks.values())}
+    row = connection.execute(
         """
         INSERT INTO network_spending AS known (limit_key, day, network, keys)
         SELECT %s, (lookup_now() AT TIME ZONE 'UTC')::date, network::cidr, keys
         FROM unnest(%s::text[], %s::int[]) AS spent (network, keys)
         ORDER BY network
         ON CONFLICT (limit_key, day, network) DO UPDATE SET keys = known.keys + excluded.keys
+        RETURNING known.day
         """,
-        (service.limit_key, list(networks), list(networks.values())),
-    )
+        (service.limit_key, list(charged), list(charged.values())),
+    ).fetchone()
+    if row is None:
+        raise LookupError("nothing was charged")
+    day: date = row[0]
+    return day
 
 
-def take_back(connection: Connection, service: Service, networks: Mapping[str, int]) -> None:
-    """What was charged for a request that never left."""
+def take_back(connection: Connection, service: Service, networks: Mapping[str, int], day: date) -> None:
+    """What was charged on that day for a request that never left."""
+    charged = {**networks, _ALL: sum(networks.values())}
     connection.execute(
         """
         UPDATE network_spending AS known
         SET keys = greatest(0, known.keys - spent.keys)
         FROM unnest(%s::text[], %s::int[]) AS spent (network, keys)
-        WHERE
-            known.limit_key = %s AND known.network = spent.network::cidr
-            AND known.day = (lookup_now() AT TIME ZONE 'UTC')::date
+        WHERE known.limit_key = %s AND known.network = spent.network::cidr AND known.day = %s
         """,
-        (list(networks), list(networks.values()), service.limit_key),
+        (list(charged), list(charged.values()), service.limit_key, day),
     )
 
 
@@ -216,4 +226,5 @@ def _seconds_until_free(connection: Connection, service: Service, quota: Quota, 
         """.encode(),  # noqa: S608 - a constant of this file
         {**_values(service, quota), "key_count": key_count},
     ).fetchone()
-    return float(row[0].total_seconds()) if row and row[0] is not None else 0.0
+    # In an empty window nothing has to leave: more is wanted than the quota permits in one.
+    return float(row[0].total_seconds()) if row and row[0] is not None else quota.seconds + _PAD

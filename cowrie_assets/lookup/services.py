@@ -46,7 +46,7 @@ class Quota:
             ValueError: it is written in another way.
         """
         match = _QUOTA.fullmatch(text.strip())
-        if match is None or int(match[1]) < 1 or match[2] == "0":
+        if match is None or int(match[1]) < 1 or (match[2] and int(match[2]) < 1):
             raise ValueError(text)
         unit, number = match[3], int(match[2] or 1)
         if unit in ("day", "month") and number == 1:
@@ -118,8 +118,8 @@ class Service:
     @property
     def limit_key(self) -> str:
         """Limits belong to a service and a credential: two keys have two budgets. A fingerprint, never the key."""
-        value = secret(self.credential) if self.credential else None
-        return self.name if value is None else f"{self.name}/{_fingerprint(value)}"
+        known = [value for value in map(secret, (self.account, self.credential)) if value is not None]
+        return f"{self.name}/{_fingerprint(':'.join(known))}" if known else self.name
 
     @property
     def shelf(self) -> str:

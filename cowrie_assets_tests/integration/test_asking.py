@@ -518,7 +518,7 @@ def test_what_is_not_configured_is_not_asked_and_says_so(
     assert set(world.open(service)) == {"10.0.0.5"}
 
 
-KEY_OF = dict(zip(ASKED_SINGLY, KEYS, strict=True))
+KEY_OF = dict(zip(ASKED_SINGLY, KEYS, strict=False))
 
 
 # --- freshness -----------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def fail(connection: Connection, call: Call | None = None, service: Service | No
 
 
 def succeed(connection: Connection, call: Call | None = None) -> None:
-    Limiter(connection, quick(), None).succeeded(call or charge(connection))
+    Limiter(connection, quick(), None).succeeded()
 
 
 def opened(connection: Connection, service: Service | None = None) -> None:
@@ -314,7 +314,7 @@ def work():
             outcomes.append(["left", call.is_probe, time.time()])
             time.sleep(1.0)
             if call.is_probe:
-                (limiter.succeeded(call) if told["good"] else limiter.failed(call, "timed out"))
+                (limiter.succeeded() if told["good"] else limiter.failed(call, "timed out"))
         except NotNow as reason:
             outcomes.append([reason.outcome, reason.reason, time.time()])
 

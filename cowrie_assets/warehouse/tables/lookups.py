@@ -121,6 +121,7 @@ service_limits = Table(
     Column("open_seconds", Double, comment="how long it was opened last; doubled with each probe that fails"),
     Column("probed_until", moment(), comment="one probe is away, and nobody else asks"),
     Column("balance", BigInteger, comment="credits left in the account, where its answers say so"),
+    Column("balance_at", moment(), comment="when that was said, or the last credit was charged"),
 )
 
 network_spending = Table(
@@ -128,7 +129,7 @@ network_spending = Table(
     metadata,
     Column("limit_key", Text, primary_key=True),
     Column("day", Date, primary_key=True),
-    Column("network", CIDR, primary_key=True, comment="a source's /24 or /48"),
+    Column("network", CIDR, primary_key=True, comment="a source's /24 or /48; 0.0.0.0/0: all of them together"),
     Column("keys", Integer, nullable=False, comment="asked about on its account, of a scarce quota"),
 )
 

@@ -61,7 +61,12 @@ def upgrade() -> None:
         "network_spending",
         sa.Column("limit_key", sa.Text(), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
-        sa.Column("network", postgresql.CIDR(), nullable=False, comment="a source's /24 or /48"),
+        sa.Column(
+            "network",
+            postgresql.CIDR(),
+            nullable=False,
+            comment="a source's /24 or /48; 0.0.0.0/0: all of them together",
+        ),
         sa.Column("keys", sa.Integer(), nullable=False, comment="asked about on its account, of a scarce quota"),
         sa.PrimaryKeyConstraint("limit_key", "day", "network", name=op.f("pk_network_spending")),
     )
@@ -260,6 +265,15 @@ def upgrade() -> None:
             "balance", sa.BigInteger(), nullable=True, comment="credits left in the account, where its answers say so"
         ),
     )
+    op.add_column(
+        "service_limits",
+        sa.Column(
+            "balance_at",
+            postgresql.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="when that was said, or the last credit was charged",
+        ),
+    )
     op.execute(_CLOCK)
     op.execute(_GENERATION)
 
@@ -268,6 +282,7 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER answers_removed ON service_answers")
     op.execute("DROP FUNCTION renew_cache_generation()")
     op.execute("DROP FUNCTION lookup_now()")
+    op.drop_column("service_limits", "balance_at")
     op.drop_column("service_limits", "balance")
     op.drop_column("service_limits", "probed_until")
     op.drop_column("service_limits", "open_seconds")
