@@ -48,6 +48,7 @@ check: $(VENV)/.development ## Formatting, lint, types, SQL, imports
 
 bench: $(VENV)/.development ## Measure against limits in the same run
 	$(BIN)/python -m cowrie_assets_tests.benchmarks.loading
+	$(BIN)/python -m cowrie_assets_tests.benchmarks.refreshing
 
 soak: $(VENV)/.development ## The slow proofs; writes docs/soak.md
 	$(BIN)/python -m cowrie_assets_tests.soak

@@ -56,8 +56,9 @@ class Settings:
 
     home: Path
     mode: Mode = "live"
-    database_url: str | None = None
-    redis_url: str | None = None
+    # They may hold passwords.
+    database_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     log_folders: tuple[Path, ...] = ()
     config: Path | None = None
     sensors: tuple[Sensor, ...] = ()

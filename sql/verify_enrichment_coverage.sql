@@ -501,7 +501,7 @@ SELECT
     r.main_reason,
     r.addresses_left * r.sustained_seconds
     + CASE WHEN r.addresses_left > 0 THEN r.blocked_seconds ELSE 0 END AS seconds_to_finish,
-    r.addresses_to_gate * r.sustained_seconds
+    least(r.addresses_to_gate, r.addresses_left) * r.sustained_seconds
     + CASE WHEN r.addresses_to_gate > 0 THEN r.blocked_seconds ELSE 0 END AS seconds_to_gate,
     CASE
         WHEN r.service = 'greynoise' THEN 'sample'

@@ -64,10 +64,10 @@ def file_needs(connection: Connection, days: Collection[date]) -> tuple[dict[str
 
 def password_needs(connection: Connection, days: Collection[date]) -> tuple[dict[str, datetime], dict[str, int]]:
     """The ranges that the passwords of the days are in, most used first, each with the moment at which its answer must
-    be good: the beginning of the last of its days. And how often each was used."""
+    be good: the beginning of the last of its days. And how many sessions used each."""
     rows = connection.execute(
         """
-        SELECT password, count(*), max(day) FROM logins
+        SELECT password, count(DISTINCT (day, sensor, session_id)), max(day) FROM logins
         WHERE day = ANY(%s::date[]) AND password IS NOT NULL GROUP BY password
         """,
         (list(days),),

@@ -77,7 +77,7 @@ def failed_keys(connection: Connection, service: str) -> set[str]:
     rows = connection.execute(
         """
         SELECT DISTINCT key FROM lookup_ledger
-        WHERE service = %s AND outcome = 'unavailable' AND sent_at > lookup_now() - interval '1 day'
+        WHERE service = %s AND outcome = 'unavailable' AND sent_at > (SELECT lookup_now()) - interval '1 day'
         """,
         (service,),
     )
@@ -85,9 +85,13 @@ def failed_keys(connection: Connection, service: str) -> set[str]:
 
 
 def with_lives(
-    connection: Connection, service: Service, readings: Mapping[str, Reading], answered_at: datetime
+    connection: Connection,
+    service: Service,
+    readings: Mapping[str, Reading],
+    answered_at: datetime,
+    secrets: Sequence[str] = (),
 ) -> list[KeptAnswer]:
-    """Answers, and until when each is good."""
+    """Answers, and until when each is good; without the secrets, should the service have said them back."""
     unknown = [key for key, reading in readings.items() if reading.outcome == "not_found"]
     # What a service that is asked about files did not know lives longer each time, as long as a found one at the most.
     earlier = _earlier_lives(connection, service.name, unknown) if service.asks_about == "file" and unknown else {}
@@ -99,7 +103,7 @@ def with_lives(
         elif not reading.settled and service.ttl_doubtful is not None:
             life = min(life, service.ttl_doubtful)
         ends_at = answered_at + timedelta(seconds=life)
-        fields, payload = _storable(reading.fields), _storable(reading.payload)
+        fields, payload = _storable(reading.fields, secrets), _storable(reading.payload, secrets)
         kept.append(KeptAnswer(service.name, key, reading.outcome, answered_at, ends_at, fields, payload))
     return kept
 
@@ -237,9 +241,12 @@ def _note_failure(connection: Connection, call: Call, failure: NoAnswer) -> None
     )
 
 
-def note_open(connection: Connection, service: str, questions: Iterable[tuple[str, str, str]]) -> None:
+def note_open(
+    connection: Connection, service: str, questions: Iterable[tuple[str, str, str]], *, weakest: str = ""
+) -> None:
     """Note why keys have no answer: (key, outcome, reason) each. What another run has answered by now stays settled;
-    what is no news keeps its row, but for a service's own word that it takes no such key: that holds anew."""
+    what is no news keeps its row, but for a service's own word that it takes no such key: that holds anew. The
+    `weakest` reason takes the place of no failure."""
     rows = list(questions)
     if not rows:
         return
@@ -257,10 +264,11 @@ def note_open(connection: Connection, service: str, questions: Iterable[tuple[st
         ON CONFLICT (service, key) DO UPDATE
         SET outcome = excluded.outcome, reason = excluded.reason, noted_at = excluded.noted_at
         WHERE
-            (known.outcome, known.reason) IS DISTINCT FROM (excluded.outcome, excluded.reason)
+            NOT (excluded.reason = %s AND known.outcome = 'unavailable')
+            AND (known.outcome, known.reason) IS DISTINCT FROM (excluded.outcome, excluded.reason)
             OR excluded.outcome = 'not_applicable' AND excluded.reason <> ALL(%s::text[])
         """,
-        (service, keys, outcomes, [storable(reason) for reason in reasons], service, list(gate.REASONS)),
+        (service, keys, outcomes, [storable(reason) for reason in reasons], service, weakest, list(gate.REASONS)),
     )
 
 
@@ -290,12 +298,15 @@ def add_counts(
     )
 
 
-def _storable(value: Any) -> Any:
-    """PostgreSQL's JSON holds no NUL; a service that echoes an attacker's text may send one."""
+def _storable(value: Any, secrets: Sequence[str]) -> Any:
+    """PostgreSQL's JSON holds no NUL; a service that echoes an attacker's text may send one, or one that echoes ours a
+    key."""
     if isinstance(value, str):
+        for hidden in secrets:
+            value = value.replace(hidden, "…")
         return storable(value)
     if isinstance(value, Mapping):
-        return {storable(str(key)): _storable(item) for key, item in value.items()}
+        return {_storable(str(key), secrets): _storable(item, secrets) for key, item in value.items()}
     if isinstance(value, Sequence):
-        return [_storable(item) for item in value]
+        return [_storable(item, secrets) for item in value]
     return value

@@ -93,13 +93,14 @@ def ask(
             networks = networks_of(service, open_keys, sources or {})
             budget = quotas.budget(connection, service, open_keys, networks)
             chosen = budget.keys if asking.most is None else budget.keys[: asking.most]
-            left = budget.left | dict.fromkeys(budget.keys[len(chosen) :], NOT_THIS_TIME)
+            beyond = budget.keys[len(chosen) :]
             tally.chosen = len(chosen)
             flight = _Flight(asking, service, needs, chosen, networks, tally)
             try:
                 flight.run()
             finally:
-                answers.note_open(connection, service.name, [*flight.unanswered(), *_unpaid(left, tally)])
+                left = [*_left(budget.left, tally), *flight.beyond(beyond)]
+                answers.note_open(connection, service.name, [*flight.unanswered(), *left], weakest=NOT_THIS_TIME)
         asking.cache.write_counts(connection, service, asking.run_id)
     return tally
 
@@ -159,7 +160,7 @@ def _refusal(gate: EgressGate, service: Service, key: str) -> str | None:
     return gate.refuses_digest(key, service.asks_about)
 
 
-def _unpaid(left: Mapping[str, str], tally: Tally) -> list[tuple[str, str, str]]:
+def _left(left: Mapping[str, str], tally: Tally) -> list[tuple[str, str, str]]:
     tally.outcomes["quota"] += len(left)
     tally.reasons.update(left.values())
     return [(key, "quota", reason) for key, reason in left.items()]
@@ -224,6 +225,14 @@ class _Flight:
         self._tally.outcomes.update(outcome for _, outcome, _ in told)
         self._tally.reasons.update(reason for *_, reason in told)
         return told
+
+    def beyond(self, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Keys that were more than the number to be asked about; if the run ended before it came to that, they wait for
+        the same reason as the others."""
+        outcome, reason = self._rest or ("quota", NOT_THIS_TIME)
+        self._tally.outcomes[outcome] += len(keys)
+        self._tally.reasons[reason] += len(keys)
+        return [(key, outcome, reason) for key in keys]
 
     def _work(self) -> None:
         with self._asking.connect() as connection, Sender() as sender:
@@ -303,7 +312,7 @@ class _Flight:
             raise
         readings = {key: reading for key, reading in told.items() if isinstance(reading, Reading)}
         self._asking.cache.keep(connection, self._service, readings, call, self._asking.run_id, response.status)
-        self._note_balance(connection, readings.values())
+        self._note_balance(connection, readings.values(), call.call_id)
         with self._lock:
             self._tally.outcomes.update(reading.outcome for reading in readings.values())
         self._settle(readings, hit=False)
@@ -314,10 +323,10 @@ class _Flight:
         if keys:
             raise Transient("sent an answer without a word about this key", response.status)
 
-    def _note_balance(self, connection: Connection, readings: Iterable[Reading]) -> None:
+    def _note_balance(self, connection: Connection, readings: Iterable[Reading], call_id: int) -> None:
         credits_left = [reading.fields["balance"] for reading in readings if reading.fields.get("balance") is not None]
         if self._service.by_balance and credits_left:
-            quotas.note_balance(connection, self._service, credits_left[-1])
+            quotas.note_balance(connection, self._service, credits_left[-1], call_id)
 
     def _settle(self, keys: Iterable[str], *, hit: bool) -> None:
         with self._lock:

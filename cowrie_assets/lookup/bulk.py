@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cowrie_assets.lookup import answers, locks
 from cowrie_assets.lookup.asking import NO_TIME, Asking, Tally, sift
+from cowrie_assets.lookup.cache import Cache
 from cowrie_assets.lookup.limiter import Limiter, NotNow
 from cowrie_assets.lookup.services import Service
 from cowrie_assets.upstreams import cymru
@@ -54,7 +55,9 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
             return BatchResult(0, list(addresses), "quota", NO_TIME)
         # The gate once more: a batch lies in the run's storage between the plan and the question.
         tally = Tally()
-        asked = sift(connection, asking, service, dict.fromkeys(addresses, answers.lookup_now(connection)), tally)
+        # What is known was counted by the plan.
+        uncounted = replace(asking, cache=Cache())
+        asked = sift(connection, uncounted, service, dict.fromkeys(addresses, answers.lookup_now(connection)), tally)
         known = sum(tally.hits.values())
         if not asked:
             return BatchResult(known, [])

@@ -11,6 +11,7 @@ put back into the database, as old as it is. A tier that fails is out for the re
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,11 +22,16 @@ from cowrie_assets.lookup import answers
 from cowrie_assets.lookup.file_tier import FileTier, KeptAnswer
 from cowrie_assets.lookup.hot_tier import HotTier, Known, MemoryTier, RedisTier, TierFailure
 from cowrie_assets.lookup.limiter import Call
-from cowrie_assets.lookup.services import Service
+from cowrie_assets.lookup.services import Service, secrets_of
+from cowrie_assets.settings import SettingsError
 from cowrie_assets.upstreams.contract import Reading
 from cowrie_assets.warehouse.event_chunks import Connection
 
 DATABASE = "database"
+# A tier that failed is left alone by this process for so long: each asset of a run opens the cache anew, and none has
+# to find out again (and say again) that Redis is gone.
+_OUT_SECONDS = 60.0
+_out_until: dict[tuple[str, str], float] = {}
 
 
 @dataclass
@@ -54,6 +60,7 @@ class Cache:
     tell: Callable[[str], None] = lambda _: None
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
     _out: set[str] = field(default_factory=set)
 
     def known(self, connection: Connection, service: Service, needs: Mapping[str, datetime]) -> dict[str, str]:
@@ -79,7 +86,7 @@ class Cache:
     ) -> None:
         """Keep what one request brought in all tiers: the files first, so that an answer which arrives while the
         database is away is not asked for again; the hot tier last, for it says what the database has."""
-        kept = answers.with_lives(connection, service, readings, call.now)
+        kept = answers.with_lives(connection, service, readings, call.now, secrets_of(service))
         self._write_files(service, kept)
         answers.store_answers(connection, service, kept, call, run_id, status)
         self._add(service, DATABASE, stores=len(kept))
@@ -163,6 +170,7 @@ class Cache:
         with self._lock:
             first = tier not in self._out
             self._out.add(tier)
+            _out_until[tier, self.places.get(tier, "")] = time.monotonic() + _OUT_SECONDS
             if self.hot is not None and self.hot.name == tier:
                 self.hot = None
             if self.files is not None and self.files.name == tier:
@@ -189,11 +197,25 @@ def open_cache(
     """The cache of a warehouse: its hot tier in Redis, or without one in this process, and its files in `folder`.
 
     Raises:
-        ValueError: the address of Redis cannot be understood; the message does not repeat it.
+        SettingsError: the address of Redis cannot be understood; the message does not repeat it.
     """
     warehouse = _warehouse_id(connection)
-    hot: HotTier = RedisTier(redis_url, warehouse) if redis_url else _memory(warehouse)
-    return Cache(hot, FileTier(folder) if folder is not None else None, tell)
+    places = {RedisTier.name: str(redis_url), FileTier.name: str(folder)}
+    try:
+        hot: HotTier = RedisTier(redis_url, warehouse) if redis_url else _memory(warehouse)
+    except ValueError as error:
+        raise SettingsError(f"COWRIE_REDIS_URL: {error}") from None
+    files = FileTier(folder) if folder is not None else None
+    return Cache(
+        None if _is_out(hot.name, places) else hot,
+        None if files is None or _is_out(files.name, places) else files,
+        tell,
+        places=places,
+    )
+
+
+def _is_out(tier: str, places: Mapping[str, str]) -> bool:
+    return time.monotonic() < _out_until.get((tier, places.get(tier, "")), 0.0)
 
 
 @lru_cache(maxsize=8)

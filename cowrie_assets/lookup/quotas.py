@@ -101,10 +101,21 @@ def no_credit(service: Service) -> str:
     return f"the account of {service.name} has no credits left"
 
 
-def note_balance(connection: Connection, service: Service, credit: int) -> None:
+def note_balance(connection: Connection, service: Service, credit: int, call_id: int | None = None) -> None:
+    """What an answer said is left. Calls that were charged after the one it answers are not in that yet."""
     connection.execute(
-        "UPDATE service_limits SET balance = %s, balance_at = lookup_now() WHERE limit_key = %s",
-        (credit, service.limit_key),
+        """
+        UPDATE service_limits AS l
+        SET
+            balance = %(credit)s - (
+                SELECT coalesce(sum(c.key_count), 0) FROM lookup_ledger AS c
+                WHERE c.limit_key = l.limit_key AND c.call_id > %(call_id)s
+                    AND c.sent_at > (SELECT lookup_now()) - interval '5 minutes'
+            ),
+            balance_at = lookup_now()
+        WHERE l.limit_key = %(limit_key)s
+        """,
+        {"credit": credit, "limit_key": service.limit_key, "call_id": call_id},
     )
 
 
@@ -173,8 +184,8 @@ def take_back(connection: Connection, service: Service, networks: Mapping[str, i
 # midnight counts on both sides, whatever the server's clock says.
 _BEGINS_AT = """
     CASE
-        WHEN %(calendar)s::text IS NULL THEN lookup_now() - make_interval(secs => %(seconds)s + %(pad)s)
-        ELSE date_trunc(%(calendar)s, lookup_now() - make_interval(secs => %(pad)s), 'UTC')
+        WHEN %(calendar)s::text IS NULL THEN (SELECT lookup_now()) - make_interval(secs => %(seconds)s + %(pad)s)
+        ELSE date_trunc(%(calendar)s, (SELECT lookup_now()) - make_interval(secs => %(pad)s), 'UTC')
             - make_interval(secs => %(pad)s)
     END
 """

@@ -302,6 +302,12 @@ def secret(reference: str | None) -> str | None:
     return where or "sandbox@sandbox.invalid" if kind == "sandbox" else None
 
 
+def secrets_of(service: Service) -> list[str]:
+    """What of a service must be nowhere: a debugging service may say it back in a sound answer."""
+    known = map(secret, (service.credential, service.account, service.contact))
+    return [value for value in known if value is not None]
+
+
 def _named(credential: str) -> str:
     kind, _, where = credential.partition(":")
     return where if kind == "env" else f"a readable file at {where}"

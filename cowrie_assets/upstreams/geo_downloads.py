@@ -11,7 +11,6 @@ MaxMind redirects a download to a store at another host, by an address that is a
 from __future__ import annotations
 
 import gzip
-import logging
 import re
 import tarfile
 import zlib
@@ -269,30 +268,3 @@ def _safely(chunks: Iterator[bytes], status: int) -> Iterator[bytes]:
         reason = f"it is cut or damaged ({type(error).__name__})"
     if reason:
         raise Transient(f"what was fetched cannot be unpacked: {reason}", status)
-
-
-# --- logs -------------------------------------------------------------------------------------------------------------
-
-
-class _Redaction(logging.Filter):
-    """Takes cookies, and the query of every address, out of what the HTTP library logs: a redirection's is signed, and
-    that is a key for as long as it holds."""
-
-    _SECRET = re.compile(
-        r"(https?://[^\s'\"?]*(?=\?)|location', b'[^'?]*(?=\?)|set-cookie', b')[^\s'\"]*", re.IGNORECASE
-    )
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._SECRET.sub(r"\1…", record.getMessage()), None
-        return True
-
-
-def _redact_logs() -> None:
-    # Loggers and not handlers: a filter of a logger holds for whoever listens, but not for the loggers below it.
-    for name in ("httpx", "httpcore.http11"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, _Redaction) for known in logger.filters):
-            logger.addFilter(_Redaction())
-
-
-_redact_logs()

@@ -7,11 +7,14 @@ Reasons never name the URL, the headers or the form: there are keys and addresse
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,6 +45,7 @@ class Sender:
         self._largest_body = largest_body
         self._total_timeout = total_timeout
         self._client = httpx.Client(
+            verify=_certificates(),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             follow_redirects=False,
             timeout=httpx.Timeout(min(read_timeout, total_timeout), connect=min(connect_timeout, total_timeout)),
@@ -109,6 +113,12 @@ class Sender:
             return Response(response.status_code, bytes(body), dict(response.headers))
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: 30 ms, for which a request that has its slot would be late."""
+    return httpx.create_ssl_context()
+
+
 class _Watch:
     """Cuts the connection when time is up. Timeouts of httpx start anew with every byte, so that one byte every 29 s,
     of the header even, would hold us for ever."""
@@ -151,6 +161,26 @@ def _causes(error: BaseException) -> list[BaseException]:
         chain.insert(0, cause)
         cause = cause.__cause__ or cause.__context__
     return chain
+
+
+class _Redaction(logging.Filter):
+    """Takes headers of answers, cookies, and the query of every address out of what the HTTP library logs: a
+    redirection's query is signed, which is a key for as long as it holds, and a service may say a key back."""
+
+    _SECRET = re.compile(
+        r"(https?://[^\s'\"?]*(?=\?)|location', b'[^'?]*(?=\?)|set-cookie', b')[^\s'\"]*", re.IGNORECASE
+    )
+    _HEADERS = re.compile(r"(receive_response_headers\.complete return_value=\([^\[]*)\[.*\]", re.DOTALL)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = self._HEADERS.sub(r"\1[…]", record.getMessage())
+        record.msg, record.args = self._SECRET.sub(r"\1…", text), None
+        return True
+
+
+# Loggers and not handlers: a filter of a logger holds for whoever listens, but not for the loggers below it.
+for _name in ("httpx", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(_Redaction())
 
 
 _KINDS: list[tuple[type[BaseException], str]] = [

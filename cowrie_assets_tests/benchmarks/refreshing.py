@@ -321,7 +321,7 @@ def rate_of(taken: list[Taken]) -> float:
 
 def table_of(found: dict[str, list[Taken]]) -> list[tuple[str, ...]]:
     """A line a step, each beside the limit and the bare join."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for step, taken in found.items():
         bare = found[BARE_ONE if "one service" in step else BARE]
         ratio = statistics.median(b.worked / t.worked for b, t in zip(bare, taken, strict=True))

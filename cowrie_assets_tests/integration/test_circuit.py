@@ -150,7 +150,6 @@ def test_an_answer_in_between_counts_the_failures_anew(connection: Connection) -
     charge(connection)
 
 
-@pytest.mark.xfail(strict=True, reason="an answer counts only where its call left after the first failure")
 def test_an_answer_to_a_call_that_left_before_the_failures_counts_too(connection: Connection) -> None:
     slow = charge(connection)
     for _ in range(FAILURES_IN_A_ROW - 1):
@@ -220,7 +219,6 @@ def test_a_late_answer_of_a_call_in_flight_closes_it(connection: Connection) -> 
     charge(connection, seconds=0.0)
 
 
-@pytest.mark.xfail(strict=True, reason="the circuit is not looked at after waking")
 def test_an_open_circuit_reaches_who_sleeps_on_a_slot_already(connection: Connection, url: str) -> None:
     spaced = quick(requests=2)
     left: list[float] = []
@@ -421,7 +419,6 @@ def test_a_block_outlasts_the_time_of_an_open_circuit(connection: Connection) ->
     assert charge(connection)
 
 
-@pytest.mark.xfail(strict=True, reason="a block that outlasts the run is waited for, five looks a second")
 def test_a_block_that_outlasts_the_run_is_not_waited_for_when_the_circuit_is_open_too(connection: Connection) -> None:
     """Five time out, and a sixth that left before them is told to come again in an hour."""
     opened(connection)
@@ -432,7 +429,6 @@ def test_a_block_that_outlasts_the_run_is_not_waited_for_when_the_circuit_is_ope
     assert time.monotonic() - begun < 1
 
 
-@pytest.mark.xfail(strict=True, reason="what closed between two looks is taken for a run whose time is over")
 def test_who_is_turned_away_at_the_moment_in_which_it_closes_looks_again(connection: Connection, url: str) -> None:
     opened(connection)
     later(connection, COOL_DOWN + 1)
@@ -552,8 +548,7 @@ def test_a_service_that_comes_back_is_asked_about_all_of_them_in_the_same_run(
     connection: Connection, url: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.faults({"urlhaus": ["503"] * 6})
-    # One worker: see the race above.
-    tally = run(url, service_at(sandbox, tmp_path, cool_down=0.5, workers=1), addresses(40))
+    tally = run(url, service_at(sandbox, tmp_path, cool_down=0.5), addresses(40))
     assert tally.outcomes["found"] + tally.outcomes["not_found"] == 40
     assert is_closed(connection)
 
@@ -593,7 +588,6 @@ def test_a_refused_key_is_no_failure_of_the_service(connection: Connection) -> N
     assert is_closed(connection)
 
 
-@pytest.mark.xfail(strict=True, reason="an account's number is no part of what limits belong to")
 def test_a_corrected_account_is_not_blocked_by_the_wrong_one(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -314,7 +314,7 @@ def test_limits_hold_while_processes_are_killed_and_started_and_in_a_penalty_box
         assert bool(refused) == (name == "spur")
         if refused:
             # Those that were in flight left before anybody could know; from then on it was quiet.
-            assert refused[-1].at - refused[0].at < 0.25
+            assert refused[-1].at - refused[0].at < 1.0
             after = [arrival for arrival in arrivals if arrival.at > refused[-1].at]
             assert after[0].at - refused[-1].at >= BOX
             assert_used(after, limit, 15.0)
@@ -509,7 +509,6 @@ class Oversleeping(threading.Event):
         return self.is_set()
 
 
-@pytest.mark.xfail(strict=True, reason="all of the padding may be slept through, and nothing is left for the way")
 def test_a_part_of_the_padding_is_kept_for_the_way(connection: Connection) -> None:
     """One that left 80 ms late and was 30 ms on the way arrives beside those of the next second."""
     known = at_rate(10, 1.0)

@@ -2,8 +2,8 @@
 
 Proved here, with a PostgreSQL, a Redis and files of the tests' own, against the emulated service's ledger: one process
 killed, PostgreSQL restarted, Redis stopped, and all three at once. The next undisturbed run ends in the rows of an
-undisturbed world, and nothing is asked twice but what was in flight in a killed process: an answer that arrives while
-the database is away lies among the files. Not here: kills without a cache (`test_asking`), each tier (`test_cache`).
+undisturbed world, and nothing is asked twice but what was in flight at that moment: an answer that arrives while the
+database is away lies among the files. Not here: kills without a cache (`test_asking`), each tier (`test_cache`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ from cowrie_assets_tests.integration.test_asking import (  # noqa: F401 - fixtur
     running_sandbox,
     sandbox,
 )
+from cowrie_assets_tests.pipelines import KEYS
 from cowrie_assets_tests.redis_server import RedisServer, running_redis
 
 SOURCES, PROCESSES, WORKERS = 300, 4, 4
@@ -113,6 +115,12 @@ class World:
         with open_connection(self.url) as connection:
             return Counter(key for (key,) in connection.execute(query))
 
+    def runs(self) -> int:
+        """How many of the processes have asked."""
+        with open_connection(self.url) as connection:
+            row = connection.execute("SELECT count(DISTINCT run_id)::int FROM lookup_ledger").fetchone()
+        return row[0] if row else 0
+
     def arrivals(self) -> Counter[str]:
         return Counter(arrival.key for arrival in self.sandbox.ledger.arrivals("spur"))
 
@@ -150,25 +158,33 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture
-def world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, tmp_path: Path) -> World:  # noqa: F811
-    spur = replace(configured(tmp_path, sandbox)["spur"], workers=WORKERS)
-    world = World(postgres.server.new_database(), spur, redis, tmp_path / "cache", sandbox)
+def new_world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, folder: Path) -> World:  # noqa: F811
+    spur = replace(configured(folder, sandbox)["spur"], workers=WORKERS)
+    world = World(postgres.server.new_database(), spur, redis, folder / "cache", sandbox)
     with open_connection(world.url) as connection:
         generate(connection)
     return world
 
 
+@pytest.fixture(scope="module")
+def undisturbed(
+    postgres: Postgres,
+    running_sandbox: Sandbox,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[dict[str, Any]]:
+    """The rows of a world to which nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch, running_redis(folder) as redis:
+        patch.setenv("SPUR_API_KEY", KEYS["SPUR_API_KEY"])
+        world = new_world(postgres, redis, running_sandbox, folder)
+        assert world.run().requests == SOURCES
+        return world.rows()
+
+
 @pytest.fixture
-def undisturbed(world: World, tmp_path: Path, postgres: Postgres) -> list[dict[str, Any]]:
-    """The rows of another warehouse, with files of its own, to which nothing happens."""
-    other = replace(world, url=postgres.server.new_database(), folder=tmp_path / "another cache")
-    with open_connection(other.url) as connection:
-        generate(connection)
-    assert other.run().requests == SOURCES
-    world.sandbox.ledger.clear()
-    world.sandbox.faults(SLOW)
-    return other.rows()
+def world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, tmp_path: Path) -> World:  # noqa: F811
+    sandbox.faults(SLOW)
+    return new_world(postgres, redis, sandbox, tmp_path)
 
 
 def generate(connection: Connection) -> None:
@@ -244,9 +260,9 @@ def in_mid_run(world: World) -> Iterator[Sequence[Worker]]:
         for worker in workers:
             worker.go()
         ends_at = time.monotonic() + 15
-        while len(world.sandbox.ledger.arrivals("spur")) < AT:
+        while len(world.sandbox.ledger.arrivals("spur")) < AT or world.runs() < PROCESSES:
             assert time.monotonic() < ends_at, [worker.process.poll() for worker in workers]
-            time.sleep(0.005)
+            time.sleep(0.01)
         yield workers
     finally:
         for worker in workers:
@@ -256,42 +272,65 @@ def in_mid_run(world: World) -> Iterator[Sequence[Worker]]:
 
 
 def assert_as_undisturbed(world: World, undisturbed: list[dict[str, Any]], repeated: int) -> None:
-    """The next run fills what is missing; `repeated` keys at the most were asked again, once, and all of them were in
-    flight when it happened."""
+    """The next run fills what is missing. Asked again, `repeated` times at the most, were only keys of which a request
+    was in flight when it happened, once for each such request."""
     world.sandbox.faults({"spur": []})
     in_flight = world.in_flight()
     assert world.run().open == 0
     assert world.rows() == undisturbed
     arrivals = world.arrivals()
     assert set(arrivals) == set(addresses(SOURCES))
-    again = {key: number for key, number in arrivals.items() if number > 1}
-    assert set(again) <= set(in_flight)
-    assert set(again.values()) <= {2}
-    assert len(again) <= repeated
+    again = arrivals - Counter(addresses(SOURCES))
+    assert again - in_flight == Counter()
+    assert again.total() <= repeated
     # Whatever comes next finds everything.
     assert world.run().requests == 0
     assert world.arrivals() == arrivals
     assert world.rows() == undisturbed
 
 
-def test_one_of_four_is_killed(world: World, undisturbed: list[dict[str, Any]]) -> None:
+def test_one_of_four_is_killed(undisturbed: list[dict[str, Any]], world: World) -> None:
     with in_mid_run(world) as (victim, *others):
         victim.process.kill()
         assert [worker.said() for worker in others] == [[]] * 3
     assert_as_undisturbed(world, undisturbed, WORKERS)
 
 
-def test_postgresql_is_restarted(world: World, undisturbed: list[dict[str, Any]], postgres: Postgres) -> None:
+def test_postgresql_is_restarted(undisturbed: list[dict[str, Any]], world: World, postgres: Postgres) -> None:
     with in_mid_run(world) as workers:
         postgres.restart()
         for worker in workers:
             worker.ends()
     assert len(world.arrivals()) < SOURCES, "it was in mid-run"
-    # What was in flight came back to living processes, and lies among the files.
-    assert_as_undisturbed(world, undisturbed, 0)
+    # What was in flight comes back to living processes, and lies among the files: mostly none is asked again. But the
+    # locks of single flight are gone with the old server, and a thread that connects only now meets the new one.
+    assert_as_undisturbed(world, undisturbed, PROCESSES * WORKERS)
 
 
-def test_redis_is_stopped(world: World, undisturbed: list[dict[str, Any]]) -> None:
+@pytest.mark.xfail(strict=True, reason="told() notes the success in the database before the answer is among the files")
+def test_an_answer_that_arrives_after_the_connection_was_cut_is_kept(world: World) -> None:
+    world.sandbox.faults({"spur": [{"kind": "slow", "bytes": 10_000, "delay": 1.0}]})
+    alone = replace(world, service=replace(world.service, workers=1))
+
+    def cut() -> None:
+        while not world.arrivals():
+            time.sleep(0.01)
+        with open_connection(world.url) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    with pytest.raises(psycopg.Error):
+        alone.run()
+    cutting.join()
+    assert world.arrivals().total() == 1
+    assert world.run().requests == SOURCES - 1
+
+
+def test_redis_is_stopped(undisturbed: list[dict[str, Any]], world: World) -> None:
     with in_mid_run(world) as workers:
         world.redis.stop()
         said = [worker.said() for worker in workers]
@@ -304,7 +343,7 @@ def test_redis_is_stopped(world: World, undisturbed: list[dict[str, Any]]) -> No
     assert_as_undisturbed(world, undisturbed, 0)
 
 
-def test_all_three_at_once(world: World, undisturbed: list[dict[str, Any]], postgres: Postgres) -> None:
+def test_all_three_at_once(undisturbed: list[dict[str, Any]], world: World, postgres: Postgres) -> None:
     with in_mid_run(world) as (victim, *others):
         victim.process.kill()
         world.redis.stop()
@@ -313,4 +352,4 @@ def test_all_three_at_once(world: World, undisturbed: list[dict[str, Any]], post
             worker.ends()
     assert len(world.arrivals()) < SOURCES, "it was in mid-run"
     world.redis.start()
-    assert_as_undisturbed(world, undisturbed, WORKERS)
+    assert_as_undisturbed(world, undisturbed, PROCESSES * WORKERS)

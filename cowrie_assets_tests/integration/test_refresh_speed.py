@@ -21,7 +21,7 @@ def test_a_warm_refresh_is_quick_and_asks_nobody(embedded_server: Server, tmp_pa
     with open_connection(url) as connection:
         generate(connection, SIZE)
         run = Refresh(connection, url, SIZE)
-        rates = []
+        rates: list[float] = []
         # Whoever else is at work on this machine may spoil a round, though the waiting for a core does not count.
         while len(rates) < ROUNDS and max(rates, default=0) < LIMIT:
             _, taken = totals(refresh(run, connection, tmp_path))

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,10 +56,24 @@ OWN = [
     "2620:fe::9", "2620:FE:0:ffff::1", "45.90.28.7", "64:ff9b::2d5a:1c07",
     *REACHED, "51.79.10.11", "2607:5300:60:0:0:0:0:9", "64:ff9b::192.99.44.21", "2002:c063:2c15::", "::ffff:c063:2c15",
 ]  # fmt: skip
-NO_SOURCES = [HOST, f"{NAMED}.localhost", "", "8.8.8.8.example.org", "8.8.8.8:22", "8.8.8.8/32", "[2620:fe::9]", "134744072"]
+NO_SOURCES = [
+    HOST,
+    f"{NAMED}.localhost",
+    "",
+    "8.8.8.8.example.org",
+    "8.8.8.8:22",
+    "8.8.8.8/32",
+    "[2620:fe::9]",
+    "134744072",
+]
 NEVER = [address for addresses in NEVER_LEAVE.values() for address in addresses.split(" ")] + OWN + NO_SOURCES
 
-URLS = [f"http://{HOST}/x", "http://10.0.0.7/", f"ftp://{NAMED}:pw@{HOST}/y", "http://169.254.169.254/latest/meta-data/"]
+URLS = [
+    f"http://{HOST}/x",
+    "http://10.0.0.7/",
+    f"ftp://{NAMED}:pw@{HOST}/y",
+    "http://169.254.169.254/latest/meta-data/",
+]
 # Public, and named in commands, URLs and forwardings only.
 ONLY_NAMED = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
 USERS = [f"{NAMED}-user", f"http://{HOST}/user", "10.0.0.7", "93.184.216.34", f"{NAMED}@{HOST}"]
@@ -70,7 +83,15 @@ PASSWORDS = [
 ]  # fmt: skip
 EMPTY_FILE = sha256(b"").hexdigest()
 FILES = [sha256(f"file {number}".encode()).hexdigest() for number in range(4)]
-NO_FILES = [EMPTY_FILE, EMPTY_FILE.upper(), "d41d8cd98f00b204e9800998ecf8427e", FILES[0][:63], f"{FILES[0]}0", HOST, "../x"]
+NO_FILES = [
+    EMPTY_FILE,
+    EMPTY_FILE.upper(),
+    "d41d8cd98f00b204e9800998ecf8427e",
+    FILES[0][:63],
+    f"{FILES[0]}0",
+    HOST,
+    "../x",
+]
 TTY_LOG = sha256(b"a recording").hexdigest()
 
 ALL_KEYS = {
@@ -157,9 +178,9 @@ def log() -> list[dict[str, Any]]:
     """A session from each address, and one that names everything which may be named."""
     events = []
     for number, source in enumerate([*sorted(PUBLIC), *NEVER]):
-        session, source = f"s{number}", SPELT.get(source, source)
-        events.append(event(session, number, src_ip=source, dst_ip=REACHED[number % 3] if number < 3 else "10.0.0.1"))
-        events.append(event(session, number + 0.5, "session.closed", src_ip=source, duration=1))
+        session, written = f"s{number}", SPELT.get(source, source)
+        events.append(event(session, number, src_ip=written, dst_ip=REACHED[number % 3] if number < 3 else "10.0.0.1"))
+        events.append(event(session, number + 0.5, "session.closed", src_ip=written, duration=1))
     source, at = sorted(PUBLIC)[0], 1000
     events.append(event("named", at, src_ip=source, sensor="alpha"))
 

@@ -225,6 +225,8 @@ def test_real_logs_with_services_that_go_and_return(
         (len(new),)
     ]
 
+    # As if the circuits had been given their time.
+    rows(outcome, "UPDATE service_limits SET open_until = NULL, open_seconds = NULL, failures = 0 RETURNING 1")
     before = arrivals(sandbox)
     outcome = run(more, sandbox.environment())
     assert outcome.exit_code == 0
@@ -262,7 +264,7 @@ def test_without_keys_only_those_that_need_none_are_asked(
         seen = rows(outcome, f"SELECT DISTINCT outcome FROM {service}_enrichment ORDER BY 1")
         assert seen == [("not_applicable",), ("not_configured",)]
     assert rows(outcome, "SELECT DISTINCT outcome FROM virustotal_files") == [("not_configured",)]
-    assert all(check.passed for check in outcome.checks.values()), "nothing fails for want of a key"
+    assert [key for key, check in outcome.checks.items() if not check.passed] == [], "nothing fails for want of a key"
     for query in ("geographic_distribution", "asn_infrastructure", "anonymization"):
         assert rows(outcome, f"SELECT * FROM {query} LIMIT 1"), query
     assert rows(outcome, "SELECT DISTINCT vpn_sessions, tor_sessions > 0 FROM anonymization") == [(None, True)]
