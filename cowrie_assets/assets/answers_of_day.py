@@ -17,6 +17,8 @@ from cowrie_assets.lookup.gate import OWN
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 
+_ASKED = ("outcome", "reason", "answered_at")  # of every such table
+
 
 def table_of(service: str) -> str:
     return f"{service}_enrichment"
@@ -37,21 +39,33 @@ def write_enrichment(connection: Connection, service: str, day: date) -> dict[st
             connection.execute("SELECT set_config(%s, %s, true)", (f"cowrie.{name}", value))
         connection.execute(sql_file("write_enrichment.sql").read_bytes())
         connection.execute(sql.SQL("DELETE FROM {} WHERE day = %s").format(table), (day,))
-        # The row type is the table's own: its columns are the fields that the service's module reads.
-        connection.execute(
-            sql.SQL(
-                """
-                INSERT INTO {table}
-                SELECT row.*
-                FROM fresh_enrichment AS fresh
-                CROSS JOIN LATERAL jsonb_populate_record(
-                    NULL::{table}, fresh.fields || (to_jsonb(fresh) - 'fields')
-                ) AS row
-                """
-            ).format(table=table)
-        )
+        insert_answers(connection, table_of(service), "fresh_enrichment", ("day", "address", *_ASKED))
         counts = connection.execute("SELECT outcome, count(*) FROM fresh_enrichment GROUP BY outcome ORDER BY outcome")
         return dict(counts.fetchall())
+
+
+def insert_answers(connection: Connection, table: str, fresh: str, own: Collection[str]) -> None:
+    """Insert rows whose `own` columns are in `fresh`; the others are fields that the service's module reads, of the
+    table's own row type. By name: a whole row of JSON out of each, and a row of the table out of that, took twice as
+    long (23 ms a day for 2,000 addresses)."""
+    described = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(table))).description or ()
+    names = [column.name for column in described]
+    values = [sql.Identifier("fresh" if name in own else "known", name) for name in names]
+    connection.execute(
+        sql.SQL(
+            """
+            INSERT INTO {table} ({names})
+            SELECT {values}
+            FROM {fresh} AS fresh
+            CROSS JOIN LATERAL jsonb_populate_record(NULL::{table}, fresh.fields) AS known
+            """
+        ).format(
+            table=sql.Identifier(table),
+            fresh=sql.Identifier(fresh),
+            names=sql.SQL(", ").join(map(sql.Identifier, names)),
+            values=sql.SQL(", ").join(values),
+        )
+    )
 
 
 def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) -> set[date]:

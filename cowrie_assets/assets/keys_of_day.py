@@ -16,6 +16,7 @@ from hashlib import sha256
 
 from psycopg import sql
 
+from cowrie_assets.assets.answers_of_day import insert_answers
 from cowrie_assets.assets.reconstruction import daily_build, days_due
 from cowrie_assets.upstreams.hibp import sha1_of, split
 from cowrie_assets.warehouse.copy_text import original_bytes, stored_field
@@ -88,17 +89,7 @@ def write_virustotal_files(connection: Connection, day: date) -> dict[str, int]:
         _set_day(connection, day)
         connection.execute(sql_file("write_virustotal_files.sql").read_bytes())
         connection.execute("DELETE FROM virustotal_files WHERE day = %s", (day,))
-        # The row type is the table's own: its columns are the fields that the service's module reads.
-        connection.execute(
-            """
-            INSERT INTO virustotal_files
-            SELECT row.*
-            FROM fresh_files AS fresh
-            CROSS JOIN LATERAL jsonb_populate_record(
-                NULL::virustotal_files, fresh.fields || (to_jsonb(fresh) - 'fields')
-            ) AS row
-            """
-        )
+        insert_answers(connection, FILES, "fresh_files", ("day", "sha256", "outcome", "reason", "answered_at"))
         return _by_outcome(connection, "fresh_files")
 
 

@@ -305,13 +305,15 @@ class _Flight:
                 refusals = [reading for reading in told.values() if isinstance(reading, Unsuitable)]
                 if len(refusals) == len(keys):
                     raise refusals[0]
+                readings = {key: reading for key, reading in told.items() if isinstance(reading, Reading)}
+                # Before the circuit hears of it: should the database be away, the files keep the answer all the same.
+                cache = self._asking.cache
+                cache.keep(connection, self._service, readings, call, self._asking.run_id, response.status)
         except Transient as failure:
             if call.is_probe:
                 # The next probe is another key's: the fault may be with this one.
                 raise NoAnswer(failure.reason, failure.status) from None
             raise
-        readings = {key: reading for key, reading in told.items() if isinstance(reading, Reading)}
-        self._asking.cache.keep(connection, self._service, readings, call, self._asking.run_id, response.status)
         self._note_balance(connection, readings.values(), call.call_id)
         with self._lock:
             self._tally.outcomes.update(reading.outcome for reading in readings.values())

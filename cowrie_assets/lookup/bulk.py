@@ -72,9 +72,9 @@ def ask_batch(asking: Asking, service: Service, addresses: Sequence[str]) -> Bat
                 readings = cymru.parse(cymru.converse(host.strip("[]"), int(port), asked), asked)
                 if not readings:
                     raise Transient("no row about any of the addresses")
+                asking.cache.keep(connection, service, readings, call, asking.run_id)
         except NoAnswer as failure:
             return BatchResult(known, asked, "unavailable", failure.reason, again=True)
-        asking.cache.keep(connection, service, readings, call, asking.run_id)
         asking.cache.write_counts(connection, service, asking.run_id)
         missing = [address for address in asked if address not in readings]
         reason = "the answer ended before it came to this address" if missing else ""

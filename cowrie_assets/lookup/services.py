@@ -25,6 +25,7 @@ from cowrie_assets.upstreams.virustotal import VirusTotal
 
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
 SANDBOX_CREDENTIAL = "sandbox:"
+_SHORTEST_SECRET = 8
 _CALENDAR = {"day": DAY, "month": 30 * DAY}
 _ROLLING = {"h": HOUR, "d": DAY, "w": WEEK, "week": WEEK}
 _QUOTA = re.compile(r"(\d{1,9})\s*/\s*(\d{0,4})\s*(h|d|w|day|week|month)")
@@ -305,7 +306,8 @@ def secret(reference: str | None) -> str | None:
 def secrets_of(service: Service) -> list[str]:
     """What of a service must be nowhere: a debugging service may say it back in a sound answer."""
     known = map(secret, (service.credential, service.account, service.contact))
-    return [value for value in known if value is not None]
+    # A shorter one is a stand-in such as "test", and would be found in half of the answers.
+    return [value for value in known if value is not None and len(value) >= _SHORTEST_SECRET]
 
 
 def _named(credential: str) -> str:

@@ -307,7 +307,6 @@ def test_postgresql_is_restarted(undisturbed: list[dict[str, Any]], world: World
     assert_as_undisturbed(world, undisturbed, PROCESSES * WORKERS)
 
 
-@pytest.mark.xfail(strict=True, reason="told() notes the success in the database before the answer is among the files")
 def test_an_answer_that_arrives_after_the_connection_was_cut_is_kept(world: World) -> None:
     world.sandbox.faults({"spur": [{"kind": "slow", "bytes": 10_000, "delay": 1.0}]})
     alone = replace(world, service=replace(world.service, workers=1))

@@ -142,7 +142,6 @@ def test_a_plan_notes_nothing(world: World) -> None:  # noqa: F811
     assert world.sandbox.ledger.arrivals() == []
 
 
-@pytest.mark.xfail(strict=True, reason="Needs.sessions counts a password's attempts")
 def test_a_password_is_carried_by_sessions_not_by_attempts(world: World) -> None:  # noqa: F811
     with world.connect() as connection:
         connection.execute("DELETE FROM logins")
@@ -156,7 +155,7 @@ def test_a_password_is_carried_by_sessions_not_by_attempts(world: World) -> None
 
 @pytest.mark.parametrize(
     "interval",
-    [None, pytest.param(10, marks=pytest.mark.xfail(strict=True, reason="the part after it says 'beyond the number'"))],
+    [None, 10],
 )
 def test_a_key_that_failed_says_so_also_when_it_was_asked_in_parts(
     world: World,  # noqa: F811

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets_tests.benchmarks.refreshing import ASKED, LIMIT, Refresh, Size, generate, refresh, totals
 from cowrie_assets_tests.conftest import Server
@@ -16,6 +18,7 @@ SIZE = Size(sessions=20_000, addresses=2_000, days=6)
 ROUNDS = 3
 
 
+@pytest.mark.alone
 def test_a_warm_refresh_is_quick_and_asks_nobody(embedded_server: Server, tmp_path: Path) -> None:
     url = embedded_server.new_database()
     with open_connection(url) as connection:
