@@ -123,7 +123,8 @@ def _ask_in_parts(
         whole.outcomes = tally.outcomes + before
         whole.reasons = tally.reasons
         left = None if left is None else left - tally.chosen
-        if not (tally.chosen and tally.reasons[NOT_THIS_TIME]) or left == 0:
+        more = tally.chosen and tally.reasons[NOT_THIS_TIME] and left != 0
+        if not more or monotonic() >= ends_at:
             return whole
         write()
 

@@ -3,7 +3,9 @@
 Lives here: the graph and its ops. Not here: what a pass does (`observation`, `cowrie_assets.lookup`).
 """
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -79,7 +81,7 @@ def plan_cymru_batches(
     warehouse: Warehouse,
     answer_cache: AnswerCache,
     cymru: ServiceClient,
-) -> Iterator[dg.DynamicOutput[list[str]]]:
+) -> Iterator[dg.DynamicOutput[dict[str, Any]]]:
     with warehouse.connect() as connection:
         asking = answer_cache.asking(
             warehouse, connection, context.run.run_id, most=config.most, tell=context.log.warning
@@ -93,8 +95,12 @@ def plan_cymru_batches(
     )
     for reason, number in tally.reasons.items():
         context.log.info(f"Pass 2: {number:,} addresses stay open: {reason}")
+    ends_at = time.time() + (answer_cache.max_time if config.max_time is None else config.max_time)
     for number, batch in enumerate(batches, 1):
-        yield dg.DynamicOutput(batch, mapping_key=f"batch_{number:04}_of_{len(batches):04}")
+        # The time is for all batches together.
+        yield dg.DynamicOutput(
+            {"addresses": batch, "ends_at": ends_at}, mapping_key=f"batch_{number:04}_of_{len(batches):04}"
+        )
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool="cymru", description="Pass 2: Team Cymru's bulk whois, one batch.")
@@ -103,17 +109,19 @@ def pass_2_cymru_batch(
     warehouse: Warehouse,
     answer_cache: AnswerCache,
     cymru: ServiceClient,
-    batch: list[str],
+    batch: dict[str, Any],
 ) -> None:
     service = cymru.service()
+    addresses: list[str] = batch["addresses"]
     number, _, batches = str(context.get_mapping_key()).removeprefix("batch_").partition("_of_")
-    name = f"Cymru batch {int(number)}/{int(batches)}: {len(batch)} addresses"
+    name = f"Cymru batch {int(number)}/{int(batches)}: {len(addresses)} addresses"
     context.log.info(name)
     with warehouse.connect() as connection:
-        asking = answer_cache.asking(warehouse, connection, context.run.run_id)
+        seconds = max(0.0, batch["ends_at"] - time.time())
+        asking = answer_cache.asking(warehouse, connection, context.run.run_id, seconds=seconds)
     with progress(warehouse.state, "cymru", "batches", int(batches)) as reporter:
         reporter.update(int(number) - 1, name)
-        result = ask_batch(asking, service, batch)
+        result = ask_batch(asking, service, addresses)
         reporter.update(int(number), name)
     context.add_output_metadata(
         {"batch": name, "answered": result.answered, "missing": len(result.missing), "reason": result.reason or "-"}

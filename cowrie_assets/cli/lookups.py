@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -18,11 +19,14 @@ from cowrie_assets.lookup.status import Status
 from cowrie_assets.report.escaping import visible
 from cowrie_assets.warehouse.coverage import in_words
 
+# So that a year's numbers fit into 80 columns.
+_NARROW: dict[str, Any] = {"box": None, "header_style": "bold", "padding": (0, 1, 0, 0), "pad_edge": False}
+
 
 def show_plan(console: Console, plans: list[Plan], words: str) -> None:
     """What would be asked and how long that takes, what it would bring, and why the rest has to wait."""
     console.print(f"Asked about: {words}.", markup=False)
-    asked = Table("service", "keys", "known", "to ask", "calls", "takes", "quota left", box=None, header_style="bold")
+    asked = Table("service", "keys", "known", "to ask", "calls", "takes", "quota left", **_NARROW)
     for plan in plans:
         asks = plan.not_configured is None
         asked.add_row(
@@ -36,7 +40,7 @@ def show_plan(console: Console, plans: list[Plan], words: str) -> None:
         )
     console.print(asked)
     console.print(Text("Sessions whose key is known", style="bold"))
-    gain = Table("service", "now", "afterwards", f"by the next {NEXT} calls", box=None, header_style="bold")
+    gain = Table("service", "now", "afterwards", f"by the next {NEXT} calls", **_NARROW)
     for plan in plans:
         gain.add_row(
             plan.service,
@@ -65,11 +69,9 @@ def show_status(console: Console, statuses: list[Status]) -> None:
     """The ledger by service: what was asked and came of it, what the cache saved, what stands in the way."""
     calls = Table(
         "service", "requests", "today", "keys", "found", "not found", "failed", "quota left",
-        box=None, header_style="bold",
+        **_NARROW,
     )  # fmt: skip
-    tiers = Table(
-        "service", "hit rate", "hot", "database", "files", "other process", "open", box=None, header_style="bold"
-    )
+    tiers = Table("service", "hit rate", "hot", "database", "files", "other process", "open", **_NARROW)
     for told, keys_left in ((status.told, status.keys_left) for status in statuses):
         failed = told.unavailable + told.unfinished
         numbers = (told.requests, told.requests_today, told.keys, told.found, told.not_found, failed)

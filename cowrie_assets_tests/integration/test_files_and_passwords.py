@@ -518,6 +518,7 @@ def test_the_most_telling_files_are_asked_about_first(connection: Connection) ->
 def test_the_most_used_passwords_are_asked_about_first(connection: Connection) -> None:
     session(connection, "a", passwords=["often", "often", "twice", "once", None])
     session(connection, "b", begin=30, passwords=["twice", "often"])
+    session(connection, "b2", begin=30, passwords=["often"])
     session(connection, "c", begin=60, passwords=["another day"] * 9)
     range_ = {name: range_of(name)[0] for name in ("often", "twice", "once")}
     needs, uses = password_needs(connection, [DAY, DAY + timedelta(days=1)])
