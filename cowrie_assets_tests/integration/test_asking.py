@@ -36,8 +36,8 @@ import stamina
 from cowrie_assets.assets.answers_of_day import write_enrichment
 from cowrie_assets.lookup import asking as asking_module
 from cowrie_assets.lookup.asking import Asking, Tally, ask
-from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.configured import configured_services
+from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.sandbox import answers
 from cowrie_assets.sandbox.limits import Arrival

@@ -23,11 +23,11 @@ from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets_tests.integration.test_asking import (  # noqa: F401 - fixtures
     World,
     addresses,
+    certificates_read_once,
     no_backoff,
     running_sandbox,
     sandbox,
     server,
-    certificates_read_once,
     warehouse_url,
     world,
 )
@@ -46,7 +46,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def tiers(world: World, redis: RedisServer, tmp_path: Path) -> Callable[..., Cache]:  # noqa: F811
+def tiers(world: World, redis: RedisServer, tmp_path: Path) -> Callable[..., Cache]:
     """A cache as a new process would open it: Redis, database and files."""
     redis_library.Redis.from_url(redis.url).flushall()
 
@@ -76,13 +76,13 @@ def attack_often(connection: Connection) -> None:
     )
 
 
-def ask_all(world: World, cache: Cache) -> dict[str, Tally]:  # noqa: F811
+def ask_all(world: World, cache: Cache) -> dict[str, Tally]:
     with world.connect() as connection:
         needs = address_needs(connection, [DAY.date()])
     return {service: world.ask(service, needs, cache=cache) for service in SERVICES}
 
 
-def rows_of_day(world: World) -> list[str]:  # noqa: F811
+def rows_of_day(world: World) -> list[str]:
     told = []
     with world.connect() as connection:
         for service in SERVICES:
@@ -94,7 +94,7 @@ def rows_of_day(world: World) -> list[str]:  # noqa: F811
 def test_ten_thousand_sessions_from_five_hundred_addresses(
     world: World,
     tiers: Callable[..., Cache],
-    redis: RedisServer,  # noqa: F811
+    redis: RedisServer,
 ) -> None:
     """A run with 546 real calls reported 1000, 0 and 1000: calls are counted where the request leaves, and arrives."""
     with world.connect() as connection:
@@ -144,7 +144,7 @@ def test_ten_thousand_sessions_from_five_hundred_addresses(
     assert oldest == first
 
 
-def test_a_truncated_table_is_noticed_as_well(world: World, tiers: Callable[..., Cache]) -> None:  # noqa: F811
+def test_a_truncated_table_is_noticed_as_well(world: World, tiers: Callable[..., Cache]) -> None:
     keys = addresses(20)
     world.ask("spur", keys, cache=tiers())
     with world.connect() as connection:
@@ -158,7 +158,7 @@ def test_two_databases_on_one_redis_know_nothing_of_each_other(
     tiers: Callable[..., Cache],
     redis: RedisServer,
     server: object,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     """Databases copied from one template have the same generation."""
     from cowrie_assets_tests.conftest import Server
@@ -177,7 +177,7 @@ def test_redis_may_go_in_mid_run(
     world: World,
     tmp_path: Path,
     how: str,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The lookup goes on, says once which tier is out, and asks nothing twice because of it."""
     keys = addresses(60)
@@ -203,7 +203,7 @@ def test_redis_may_go_in_mid_run(
     world.assert_true("spur", keys)
 
 
-def test_a_full_disk_costs_no_answer(world: World, tmp_path: Path) -> None:  # noqa: F811
+def test_a_full_disk_costs_no_answer(world: World, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     told: list[str] = []
     with world.connect() as connection:
@@ -215,7 +215,7 @@ def test_a_full_disk_costs_no_answer(world: World, tmp_path: Path) -> None:  # n
     assert told[0].startswith("cache: files ")
 
 
-def test_promotion_makes_nothing_younger(world: World, tiers: Callable[..., Cache]) -> None:  # noqa: F811
+def test_promotion_makes_nothing_younger(world: World, tiers: Callable[..., Cache]) -> None:
     """An old answer never aged: each hit in the database gave its copy a new time to live."""
     keys = addresses(5)
     world.ask("spur", keys, cache=tiers())
@@ -231,7 +231,7 @@ def test_promotion_makes_nothing_younger(world: World, tiers: Callable[..., Cach
         assert len(tiers().known(connection, world.services["spur"], first_out)) < len(keys)
 
 
-def test_answers_of_a_stand_in_seed_no_real_service(world: World, tmp_path: Path) -> None:  # noqa: F811
+def test_answers_of_a_stand_in_seed_no_real_service(world: World, tmp_path: Path) -> None:
     """Invented answers about real addresses must never reach a real database."""
     stand_in = world.services["spur"]
     assert not stand_in.at_home
@@ -249,7 +249,7 @@ def test_answers_of_a_stand_in_seed_no_real_service(world: World, tmp_path: Path
 def test_an_answer_that_comes_while_the_database_is_away_is_not_asked_for_again(
     world: World,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from cowrie_assets.lookup import answers
 

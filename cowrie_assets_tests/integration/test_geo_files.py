@@ -360,7 +360,9 @@ def test_an_edition_is_looked_for_and_fetched_only_if_it_is_new(world: World) ->
     world.wait(hours=23)
     assert [known.state for known in world.refresh()] == ["still current"] * 2
     assert world.publisher.arrivals == []
-    seen = world.rows("SELECT kind, count(*)::int, count(DISTINCT sha256)::int FROM geo_databases GROUP BY 1 ORDER BY 1")
+    seen = world.rows(
+        "SELECT kind, count(*)::int, count(DISTINCT sha256)::int FROM geo_databases GROUP BY 1 ORDER BY 1"
+    )
     assert seen == [("asn", 2, 2), ("city", 2, 1)]
 
 

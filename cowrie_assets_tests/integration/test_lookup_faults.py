@@ -158,7 +158,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-def new_world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, folder: Path) -> World:  # noqa: F811
+def new_world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, folder: Path) -> World:
     spur = replace(configured(folder, sandbox)["spur"], workers=WORKERS)
     world = World(postgres.server.new_database(), spur, redis, folder / "cache", sandbox)
     with open_connection(world.url) as connection:
@@ -169,7 +169,7 @@ def new_world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, folder: 
 @pytest.fixture(scope="module")
 def undisturbed(
     postgres: Postgres,
-    running_sandbox: Sandbox,  # noqa: F811
+    running_sandbox: Sandbox,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[dict[str, Any]]:
     """The rows of a world to which nothing happens."""
@@ -182,7 +182,7 @@ def undisturbed(
 
 
 @pytest.fixture
-def world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, tmp_path: Path) -> World:  # noqa: F811
+def world(postgres: Postgres, redis: RedisServer, sandbox: Sandbox, tmp_path: Path) -> World:
     sandbox.faults(SLOW)
     return new_world(postgres, redis, sandbox, tmp_path)
 

@@ -40,13 +40,13 @@ KEYS = 250
 
 
 @pytest.fixture(autouse=True)
-def nobody_spent(world: World) -> None:  # noqa: F811
+def nobody_spent(world: World) -> None:
     with world.connect() as connection:
         forget(connection, "network_spending")
 
 
 def planned(
-    world: World,  # noqa: F811
+    world: World,
     service: Service | str,
     weights: Mapping[str, int],
     **changes: Any,
@@ -55,7 +55,7 @@ def planned(
     return plan(world.asking(**changes), known, dict.fromkeys(weights, datetime.now(UTC)), weights)
 
 
-def test_shares_and_the_gain_of_the_next_hundred_calls(world: World) -> None:  # noqa: F811
+def test_shares_and_the_gain_of_the_next_hundred_calls(world: World) -> None:
     """250 addresses: the first hundred came five times, the second twice, the others once: 750 sessions."""
     keys = addresses(KEYS)
     weights = {key: 5 if n < 100 else 2 if n < 200 else 1 for n, key in enumerate(keys)}
@@ -82,7 +82,7 @@ def test_shares_and_the_gain_of_the_next_hundred_calls(world: World) -> None:  #
     assert (done.ask, done.calls, done.seconds, done.share_known, done.gain_of_next) == ([], 0, 0, 1.0, 0.0)
 
 
-def test_what_nobody_may_be_asked_about_is_in_no_share(world: World) -> None:  # noqa: F811
+def test_what_nobody_may_be_asked_about_is_in_no_share(world: World) -> None:
     own, *keys = addresses(4)
     weights = {"10.0.0.1": 1000, own: 1000, "2a00:1450::1": 100, **dict.fromkeys(keys, 10)}
     gate = EgressGate([own])
@@ -92,7 +92,7 @@ def test_what_nobody_may_be_asked_about_is_in_no_share(world: World) -> None:  #
     assert (told.keys, told.ask, told.share_after) == (3, keys, 1.0)
 
 
-def test_a_batch_is_one_call(world: World) -> None:  # noqa: F811
+def test_a_batch_is_one_call(world: World) -> None:
     keys = addresses(250)
     service = replace(world.services["cymru"], batch=2, requests=1, window=1.0)
     told = planned(world, service, dict.fromkeys(keys, 1))
@@ -101,7 +101,7 @@ def test_a_batch_is_one_call(world: World) -> None:  # noqa: F811
     assert planned(world, service, dict.fromkeys(keys, 1), most=5).calls == 3
 
 
-def test_quota_and_share_of_a_network_bind_the_plan_as_they_bind_asking(world: World) -> None:  # noqa: F811
+def test_quota_and_share_of_a_network_bind_the_plan_as_they_bind_asking(world: World) -> None:
     """Ten a week, of which a network has a fifth."""
     service = replace(world.services["greynoise"], quotas=(Quota(10, WEEK),))
     crowd, others = [f"5.1.1.{n}" for n in range(1, 7)], addresses(12, start=10)
@@ -120,7 +120,7 @@ def test_quota_and_share_of_a_network_bind_the_plan_as_they_bind_asking(world: W
 
 
 def test_a_service_without_a_key_is_planned_for_nothing(
-    world: World,  # noqa: F811
+    world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SPUR_API_KEY")
@@ -129,12 +129,12 @@ def test_a_service_without_a_key_is_planned_for_nothing(
     assert (told.share_known, told.left) == (0.0, {})
 
 
-def test_nothing_to_ask_about(world: World) -> None:  # noqa: F811
+def test_nothing_to_ask_about(world: World) -> None:
     told = planned(world, "dshield", {})
     assert (told.keys, told.share_known, told.share_after, told.gain_of_next) == (0, None, None, None)
 
 
-def test_a_plan_notes_nothing(world: World) -> None:  # noqa: F811
+def test_a_plan_notes_nothing(world: World) -> None:
     tables = ("open_questions", "lookup_ledger", "lookup_counters", "service_limits", "network_spending")
     planned(world, "greynoise", {"10.0.0.1": 1, **dict.fromkeys(addresses(40), 1)})
     for table in tables:
@@ -142,7 +142,7 @@ def test_a_plan_notes_nothing(world: World) -> None:  # noqa: F811
     assert world.sandbox.ledger.arrivals() == []
 
 
-def test_a_password_is_carried_by_sessions_not_by_attempts(world: World) -> None:  # noqa: F811
+def test_a_password_is_carried_by_sessions_not_by_attempts(world: World) -> None:
     with world.connect() as connection:
         connection.execute("DELETE FROM logins")
         for session, password, attempts in (("one", "hunter2", 20), ("two", "secret", 1), ("three", "secret", 1)):
@@ -158,7 +158,7 @@ def test_a_password_is_carried_by_sessions_not_by_attempts(world: World) -> None
     [None, 10],
 )
 def test_a_key_that_failed_says_so_also_when_it_was_asked_in_parts(
-    world: World,  # noqa: F811
+    world: World,
     interval: int | None,
 ) -> None:
     """Promise P1: a failure is told as one. Nobody limited the number."""
@@ -200,7 +200,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def tiers(world: World, redis: RedisServer, tmp_path: Path) -> Callable[[], Cache]:  # noqa: F811
+def tiers(world: World, redis: RedisServer, tmp_path: Path) -> Callable[[], Cache]:
     """A cache as a new process would open it."""
     redis_library.Redis.from_url(redis.url).flushall()
 
@@ -211,14 +211,14 @@ def tiers(world: World, redis: RedisServer, tmp_path: Path) -> Callable[[], Cach
     return opened
 
 
-def told_of(world: World, service: str) -> Told:  # noqa: F811
+def told_of(world: World, service: str) -> Told:
     with world.connect() as connection:
         (status,) = [one for one in statuses(connection, world.services) if one.told.service == service]
     return status.told
 
 
 def test_hits_by_tier_after_a_known_sequence(
-    world: World,  # noqa: F811
+    world: World,
     tiers: Callable[[], Cache],
     redis: RedisServer,
 ) -> None:
@@ -248,7 +248,7 @@ def test_hits_by_tier_after_a_known_sequence(
     assert abs((told.oldest_answer_at - oldest[0][0]).total_seconds()) < 0.01
 
 
-def test_status_tells_failures_and_what_stands_in_the_way(world: World) -> None:  # noqa: F811
+def test_status_tells_failures_and_what_stands_in_the_way(world: World) -> None:
     world.sandbox.faults({"urlhaus": [{"kind": "429", "retry_after": "600"}]})
     keys = addresses(5)
     world.ask(replace(world.services["urlhaus"], workers=1), keys)

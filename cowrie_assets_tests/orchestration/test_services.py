@@ -215,7 +215,10 @@ def test_real_logs_with_services_that_go_and_return(
     new = [f"9.9.9.{number}" for number in range(1, 8)]
     write_log(more / "cowrie.json", [event(f"new{i}", i, src_ip=address) for i, address in enumerate(new)])
 
+    # Half a minute for all of them: nobody waits for a circuit that is open.
+    raised.write_text(f'{RAISED}[enrichment]\nmax_time = "30s"\n')
     outcome = run(more, CLOSED)
+    raised.write_text(RAISED)
     assert outcome.exit_code == 0, outcome.failed_steps
     seen = rows(
         outcome, "SELECT outcome, count(*)::int FROM dshield_enrichment WHERE address << '9.9.9.0/24' GROUP BY 1"

@@ -292,7 +292,8 @@ def test_zeros_between_the_streams_of_a_bzip2_file_are_padding_as_in_gzip(tmp_pa
 
 @COMPRESSIONS
 @pytest.mark.parametrize(
-    "garbage", [b"\x01", b"garbage", b"\0\0garbage", b"\x1f", b"\x1f\x8b", b"BZh9", LINE, random.Random(1).randbytes(64)]
+    "garbage",
+    [b"\x01", b"garbage", b"\0\0garbage", b"\x1f", b"\x1f\x8b", b"BZh9", LINE, random.Random(1).randbytes(64)],
 )
 def test_nothing_is_lost_before_garbage_at_the_end(tmp_path: Path, compress: Compressor, garbage: bytes) -> None:
     truth = incompressible(40_000) + LINE * 100
