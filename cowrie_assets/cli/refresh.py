@@ -84,7 +84,8 @@ class Scope:
 
 
 def make_plans(settings: Settings, database: Database, scope: Scope) -> list[Plan]:
-    """The plan of each service that the scope takes in. Nobody is asked, and nothing but hot copies is written."""
+    """The plan of each service that the scope takes in. Nobody is asked, and nothing is written but copies between the
+    tiers of the cache."""
     services = configured_services(settings)
     plans = []
     with database.connect() as connection:
