@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Literal
 
 from cowrie_assets.cowrie.logfiles import NotACowrieLog, find_log_files, require_cowrie
 from cowrie_assets.lookup.configured import configured_services
+from cowrie_assets.lookup.hot_tier import RedisTier, TierFailure
 from cowrie_assets.settings import Settings
 from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
 from cowrie_assets.warehouse.database import SCHEMA_VERSION, Database, WarehouseError
@@ -36,7 +38,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at state folder, database, migrations, geo files, services and logs, in the order in which they matter."""
-    looks = (_state_folder, _database, _geo_files, _services, _log_folders)
+    looks = (_state_folder, _database, _redis, _geo_files, _services, _log_folders)
     return [finding for look in looks for finding in look(settings)]
 
 
@@ -70,6 +72,19 @@ def _database(settings: Settings) -> Iterator[Finding]:
             )
     except (WarehouseError, EmbeddedServerError) as error:
         yield Finding("database", "broken", str(error), "see what is found")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if settings.redis_url is None:
+        return
+    cure = "start it, mend COWRIE_REDIS_URL, or unset that: each process then has a cache of its own"
+    try:
+        with closing(RedisTier(settings.redis_url, "doctor")) as tier:
+            tier.read("doctor", ["doctor"])
+    except (ValueError, TierFailure) as error:
+        yield Finding("redis", "warning", str(error), cure)
+    else:
+        yield Finding("redis", "good", "answers")
 
 
 def _geo_files(settings: Settings) -> Iterator[Finding]:
