@@ -20,6 +20,7 @@ from cowrie_assets.assets.answers_of_day import address_needs, write_enrichment
 from cowrie_assets.lookup.asking import Tally
 from cowrie_assets.lookup.cache import Cache, open_cache
 from cowrie_assets.warehouse.event_chunks import Connection
+from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_asking import (  # noqa: F401 - fixtures
     World,
     addresses,
@@ -142,6 +143,42 @@ def test_ten_thousand_sessions_from_five_hundred_addresses(
         """
     )
     assert oldest == first
+
+
+def test_faults_on_a_fifth_of_the_requests_change_no_row_and_cost_a_call_each(
+    world: World, server: Server, tiers: Callable[..., Cache], tmp_path: Path
+) -> None:
+    faulty = replace(world, url=server.new_database())
+    kinds = ["500", "503", "reset", "cut", "html", "null", "list", "empty", "wrong-address"]
+    for each in (world, faulty):
+        with each.connect() as connection:
+            attack_often(connection)
+    with world.connect() as connection:
+        needs = address_needs(connection, [DAY.date()])
+    for service in SERVICES:
+        world.ask(service, needs, cache=tiers())
+        world.sandbox.ledger.clear()
+        world.sandbox.faults({service: {"probability": 0.2, "kinds": kinds}})
+        with faulty.connect() as connection:
+            cache = open_cache(connection, None, tmp_path / "of the faulty")
+        runs = 1
+        while faulty.ask(service, needs, cache=cache).open:
+            faulty.cool()
+            runs += 1
+            assert runs < 5
+        arrivals = world.sandbox.ledger.arrivals(service)
+        failed = [arrival for arrival in arrivals if arrival.fault is not None]
+        assert len(failed) > 80
+        assert len(arrivals) == SOURCES + len(failed)
+        rows = []
+        for each in (world, faulty):
+            with each.connect() as connection:
+                write_enrichment(connection, service, DAY.date())
+                connection.execute(
+                    f"UPDATE {service}_enrichment SET answered_at = 'epoch' WHERE answered_at <> 'epoch'"
+                )
+                rows.append(digest(connection, f"SELECT * FROM {service}_enrichment"))
+        assert rows[0] == rows[1]
 
 
 def test_a_truncated_table_is_noticed_as_well(world: World, tiers: Callable[..., Cache]) -> None:
