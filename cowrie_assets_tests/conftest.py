@@ -105,6 +105,22 @@ def server(request: pytest.FixtureRequest, embedded_server: Server, external_ser
     return external_server
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long proofs on one server; and the longest files first, so that two processes end together."""
+    items[:] = [
+        item for item in items if not (item.get_closest_marker("one_server") and "external" in item.name.split("[")[-1])
+    ]
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+LONGEST = frozenset(
+    {
+        *("test_services", "test_real_logs", "test_pipeline", "test_refresh", "test_command_line", "test_secrets"),
+        *("test_asking", "test_egress", "test_kills", "test_coverage"),
+    }
+)
+
+
 @pytest.fixture
 def database_url(server: Server) -> str:
     return server.new_database()

@@ -501,7 +501,9 @@ SELECT
     r.main_reason,
     r.addresses_left * r.sustained_seconds
     + CASE WHEN r.addresses_left > 0 THEN r.blocked_seconds ELSE 0 END AS seconds_to_finish,
-    least(r.addresses_to_gate, r.addresses_left) * r.sustained_seconds
+    -- Sets of files share files, so that their sum may be more than there are.
+    CASE WHEN r.addresses_to_gate IS NOT null THEN least(r.addresses_to_gate, r.addresses_left) END
+    * r.sustained_seconds
     + CASE WHEN r.addresses_to_gate > 0 THEN r.blocked_seconds ELSE 0 END AS seconds_to_gate,
     CASE
         WHEN r.service = 'greynoise' THEN 'sample'

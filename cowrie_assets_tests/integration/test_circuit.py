@@ -40,6 +40,8 @@ from cowrie_assets_tests.integration.test_asking import ROOT, addresses, fast_da
 from cowrie_assets_tests.integration.test_session_snapshots import forget
 from cowrie_assets_tests.pipelines import KEYS
 
+pytestmark = pytest.mark.one_server
+
 WRITTEN = (
     "service_limits",
     "lookup_ledger",

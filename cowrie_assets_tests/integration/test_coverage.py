@@ -37,6 +37,8 @@ from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 from cowrie_assets_tests.conftest import Server
 
+pytestmark = pytest.mark.one_server
+
 FILE = "verify_enrichment_coverage.sql"
 SERVICES = ("dshield", "urlhaus", "spur", "virustotal", "hibp", "cymru", "greynoise")
 BY_DAY, BY_SESSION, BY_KEY = SERVICES[:3], SERVICES[3:5], SERVICES[5:]
@@ -388,6 +390,7 @@ def recount(
                 noted = min(counts["unchecked"], questions) if questions else counts["unchecked"]
                 open_number = counts["never asked"] + noted
                 calls = ceil(open_number * max(gate * base - answered, Decimal(0)) / max(base - answered, 1))
+            calls = min(calls, open_number)
             known = bool(spacings) and service != "greynoise"
             rows.append(
                 Coverage(

@@ -48,6 +48,8 @@ from cowrie_assets_tests.integration.test_session_snapshots import attack, forge
 from cowrie_assets_tests.pipelines import KEYS
 from cowrie_assets_tests.rows import all_digests
 
+pytestmark = pytest.mark.one_server
+
 DAY = date(2025, 9, 10)
 MIDNIGHT = datetime(2025, 9, 10, tzinfo=UTC)
 DAILY = ("dshield", "urlhaus", "spur")

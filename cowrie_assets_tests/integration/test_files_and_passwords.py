@@ -43,6 +43,8 @@ from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_session_snapshots import attack, forget
 from cowrie_assets_tests.rows import all_digests
 
+pytestmark = pytest.mark.one_server
+
 DAY = date(2025, 9, 10)
 MIDNIGHT = datetime(2025, 9, 10, tzinfo=UTC)
 FOREVER = 10_000.0

@@ -24,6 +24,8 @@ from cowrie_assets.warehouse.views import sql_file
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_infrastructure_queries import QUERY_OF, at, psql, text_of, typed
 
+pytestmark = pytest.mark.one_server
+
 # Documentation addresses: which of them are public, and which our own, is what the fixture's inventory says.
 NET = "198.51.100."
 PRIVATE, OWN, NOT_IN_INVENTORY = "10.0.0.5", "203.0.113.7", "198.51.100.200"

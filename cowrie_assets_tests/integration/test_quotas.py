@@ -42,6 +42,8 @@ from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_asking import ROOT, addresses, fast_database
 from cowrie_assets_tests.integration.test_session_snapshots import forget
 
+pytestmark = pytest.mark.one_server
+
 WRITTEN = (
     "service_limits",
     "lookup_ledger",

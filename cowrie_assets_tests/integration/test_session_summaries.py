@@ -32,6 +32,8 @@ from cowrie_assets_tests.integration.test_files_and_passwords import (
 )
 from cowrie_assets_tests.integration.test_session_snapshots import forget
 
+pytestmark = pytest.mark.one_server
+
 __all__ = ["connection", "url"]  # fixtures
 
 
