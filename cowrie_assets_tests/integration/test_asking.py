@@ -289,7 +289,7 @@ def closed_port() -> int:
 
 # A process of its own: says when it is ready, waits for a word, asks, and tells what became of it.
 CHILD = """
-import json, sys
+import json, signal, sys
 from datetime import UTC, datetime
 from functools import cache, partial
 import stamina
@@ -297,6 +297,7 @@ from cowrie_assets.lookup.asking import Asking, ask
 from cowrie_assets.lookup.gate import EgressGate
 from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.warehouse.database import open_connection
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 told = json.loads(sys.argv[1])
 quotas = tuple(Quota(**quota) for quota in told["service"]["quotas"])
 service = Service(**{**told["service"], "families": tuple(told["service"]["families"]), "quotas": quotas})
