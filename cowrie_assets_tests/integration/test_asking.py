@@ -647,7 +647,7 @@ def test_a_slow_answer_is_an_answer(world: World) -> None:
 def test_random_faults_change_no_row_and_cost_a_call_each(
     world: World, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient(monkeypatch, 0.2)
+    impatient(monkeypatch, 1.0)
     clean, faulty, sandbox = world, replace(world, url=fast_database(server)), world.sandbox
     kinds = [*FAULTS.values(), {"kind": "slow", "delay": 0.01}]
     keys = addresses(80)
