@@ -107,9 +107,10 @@ def server(request: pytest.FixtureRequest, embedded_server: Server, external_ser
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long proofs on one server; and the longest files first, so that two processes end together."""
-    items[:] = [
-        item for item in items if not (item.get_closest_marker("one_server") and "external" in item.name.split("[")[-1])
-    ]
+    twice = [i for i in items if i.get_closest_marker("one_server") and "external" in i.name.split("[")[-1]]
+    left_out = set(twice)
+    config.hook.pytest_deselected(items=twice)
+    items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
