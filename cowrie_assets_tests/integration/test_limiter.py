@@ -375,8 +375,10 @@ def test_documented_limits_hold_while_processes_come_and_go(
 
     ask_with_four_processes(slow_url, services, 120.0, meanwhile=meanwhile)
     assert_within_limits(documented.ledger, DOCUMENTED)
-    for name, limit in DOCUMENTED.items():
-        assert_used(documented.ledger.arrivals(name), limit, 100.0)
+    for service in services:
+        # Six processes were killed, each with a slot reserved for each of its workers: lost, on the safe side.
+        arrivals, lost = documented.ledger.arrivals(service.name), 6 * service.workers
+        assert_used(arrivals, DOCUMENTED[service.name], 100.0, lost)
 
 
 @pytest.mark.alone
