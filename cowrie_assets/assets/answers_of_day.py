@@ -68,21 +68,28 @@ def insert_answers(connection: Connection, table: str, fresh: str, own: Collecti
     )
 
 
-def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) -> set[date]:
-    """The days whose sessions changed, and those with a question that could get its answer now, or whose reason is out
-    of date: a service that is no longer configured is out of the gate, an address may be the operator's no more."""
+def asked_days_due(connection: Connection, table: str, *, can_ask: bool) -> set[date]:
+    """The days whose sessions changed, and those with a question that could get its answer now, or whose service is no
+    longer configured, which takes it out of the gate."""
     outcomes = ["unavailable", "quota", *(["not_configured"] if can_ask else [])]
     open_days = connection.execute(
+        sql.SQL("SELECT DISTINCT day FROM {} WHERE outcome = ANY(%s)").format(sql.Identifier(table)), (outcomes,)
+    )
+    return days_due(connection, table) | {day for (day,) in open_days}
+
+
+def enrichment_days_due(connection: Connection, service: str, *, can_ask: bool) -> set[date]:
+    """The days that are due, and those with an address that may be the operator's own no more."""
+    table = table_of(service)
+    disowned = connection.execute(
         sql.SQL(
             """
             SELECT DISTINCT e.day
             FROM {} AS e
             LEFT JOIN ip_inventory AS i ON e.address = i.ip_address
-            WHERE
-                e.outcome = ANY(%s)
-                OR e.outcome = 'not_applicable' AND e.reason = %s AND i.is_own IS NOT TRUE
+            WHERE e.outcome = 'not_applicable' AND e.reason = %s AND i.is_own IS NOT TRUE
             """
-        ).format(sql.Identifier(table_of(service))),
-        (outcomes, OWN),
+        ).format(sql.Identifier(table)),
+        (OWN,),
     )
-    return days_due(connection, table_of(service)) | {day for (day,) in open_days}
+    return asked_days_due(connection, table, can_ask=can_ask) | {day for (day,) in disowned}

@@ -16,8 +16,8 @@ from hashlib import sha256
 
 from psycopg import sql
 
-from cowrie_assets.assets.answers_of_day import insert_answers
-from cowrie_assets.assets.reconstruction import daily_build, days_due
+from cowrie_assets.assets.answers_of_day import asked_days_due, insert_answers
+from cowrie_assets.assets.reconstruction import daily_build
 from cowrie_assets.upstreams.hibp import sha1_of, split
 from cowrie_assets.warehouse.copy_text import original_bytes, stored_field
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -129,21 +129,12 @@ def write_password_stats(connection: Connection, day: date) -> dict[str, int]:
 
 def file_days_due(connection: Connection, *, can_ask: bool) -> set[date]:
     """The days whose sessions changed, and those with a file that could get its answer now."""
-    return _due(connection, FILES, can_ask=can_ask)
+    return asked_days_due(connection, FILES, can_ask=can_ask)
 
 
 def password_days_due(connection: Connection, *, can_ask: bool) -> set[date]:
     """The days whose sessions changed, and those with a password that could get its answer now."""
-    return _due(connection, PASSWORDS, can_ask=can_ask)
-
-
-def _due(connection: Connection, table: str, *, can_ask: bool) -> set[date]:
-    """Whose service is no longer configured is due as well: such a service is out of the gate."""
-    outcomes = ["unavailable", "quota", *(["not_configured"] if can_ask else [])]
-    open_days = connection.execute(
-        sql.SQL("SELECT DISTINCT day FROM {} WHERE outcome = ANY(%s)").format(sql.Identifier(table)), (outcomes,)
-    )
-    return days_due(connection, table) | {day for (day,) in open_days}
+    return asked_days_due(connection, PASSWORDS, can_ask=can_ask)
 
 
 def _hashed(passwords: Iterable[str]) -> Iterable[str]:

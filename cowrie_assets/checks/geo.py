@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from cowrie_assets.resources import GeoFiles
-from cowrie_assets.upstreams.geoip import GeoFileError
+from cowrie_assets.upstreams.geoip import OLD_DAYS, GeoFileError
 
-# MaxMind builds twice a week, DB-IP once a month; of a file that is older by this much somebody should know.
-OLD_DAYS = 45
 _CURE = (
     "set MAXMIND_ACCOUNT_ID and MAXMIND_LICENSE_KEY (free account at maxmind.com); without them DB-IP Lite is fetched, "
     "unless [services.dbip] enabled = false or COWRIE_OFFLINE stands against it"

@@ -18,11 +18,10 @@ from cowrie_assets.cowrie.logfiles import NotACowrieLog, find_log_files, require
 from cowrie_assets.lookup.configured import configured_services
 from cowrie_assets.lookup.hot_tier import RedisTier, TierFailure
 from cowrie_assets.settings import Settings
-from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
+from cowrie_assets.upstreams.geoip import OLD_DAYS, GeoFile, GeoFileError
 from cowrie_assets.warehouse.database import SCHEMA_VERSION, Database, WarehouseError
 from cowrie_assets.warehouse.embedded import EmbeddedServerError
 
-OLD_DAYS = 45
 _FILES_LOOKED_AT = 200
 
 

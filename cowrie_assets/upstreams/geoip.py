@@ -18,6 +18,8 @@ from typing import Any, Self
 import maxminddb
 from maxminddb.errors import InvalidDatabaseError
 
+# MaxMind builds twice a week, DB-IP once a month; of a file that is older by this much somebody should know.
+OLD_DAYS = 45
 _COUNTRY = re.compile("[A-Z]{2}")
 # Stand-ins of older files: unknown, satellite and anonymous ones, "Europe", "Asia/Pacific".
 _NO_COUNTRIES = frozenset({"XX", "ZZ", "EU", "AP"})
