@@ -36,6 +36,10 @@ ADDRESS_VARIABLES = {
 }
 
 
+# Parts of sensors.toml about operating the system, whatever its traffic and services are.
+_OPERATION = ("automation", "checks", "alerts", "retention")
+
+
 class SettingsError(ValueError):
     """A setting cannot be used. The message names the setting and the cure."""
 
@@ -69,6 +73,11 @@ class Settings:
     addresses: Mapping[str, str] = field(default_factory=dict)
     enrichment: Mapping[str, Any] = field(default_factory=dict)
     services: Mapping[str, Any] = field(default_factory=dict)
+    # How it is operated; the sandbox knows these parts as well.
+    automation: Mapping[str, Any] = field(default_factory=dict)
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    alerts: Mapping[str, Any] = field(default_factory=dict)
+    retention: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -83,6 +92,10 @@ class Settings:
             raise SettingsError(f"COWRIE_MODE is {mode!r}: set it to 'live' or 'sandbox', or leave it unset (live)")
         root = Path(env.get("COWRIE_HOME") or "var").expanduser().absolute()
         start = env.get("COWRIE_START_DATE")
+        # The sandbox has a file of its own: its invented alarms do not wake those who wait for real ones.
+        config = _path(env.get("COWRIE_SANDBOX_CONFIG" if mode == "sandbox" else "COWRIE_CONFIG"))
+        content = read_config(config)
+        operation = {part: content.get(part, {}) for part in _OPERATION}
         if mode == "sandbox":
             # Invented answers must never reach a real database: the sandbox ignores every address of live state.
             sandbox = root / "sandbox"
@@ -93,9 +106,9 @@ class Settings:
                 start_date=_day(start),
                 offline=_switch(env, "COWRIE_OFFLINE"),
                 addresses=StateFolder(sandbox).sandbox_addresses(),
+                config=config,
+                **operation,
             )
-        config = _path(env.get("COWRIE_CONFIG"))
-        content = read_config(config)
         sensors = tuple(_sensor(config, table) for table in content.get("sensor", ())) if config else ()
         folders = tuple(s.logs for s in sensors if s.logs is not None)
         settings = cls(
@@ -112,6 +125,7 @@ class Settings:
             addresses={name: env[variable] for name, variable in ADDRESS_VARIABLES.items() if env.get(variable)},
             enrichment=content.get("enrichment", {}),
             services=content.get("services", {}),
+            **operation,
         )
         return settings if folders else replace(settings, log_folders=settings.remembered_log_folders())
 
@@ -301,7 +315,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    unknown = set(content) - {"sensor", "enrichment", "services"}
+    unknown = set(content) - {"sensor", "enrichment", "services", *_OPERATION}
     if unknown:
         raise SettingsError(f"{path}: unknown part {', '.join(sorted(unknown))}; sensors are [[sensor]] tables")
     tables = content.get("sensor", [])
@@ -311,6 +325,9 @@ def read_config(path: Path | None) -> dict[str, Any]:
     parts = [content.get("enrichment", {}), services, *(services.values() if isinstance(services, dict) else ())]
     if not all(isinstance(part, dict) for part in parts):
         raise SettingsError(f"{path}: write [enrichment] and [services.<name>] as tables")
+    for part in _OPERATION:
+        if not isinstance(content.get(part, {}), dict):
+            raise SettingsError(f"{path}: write [{part}] as a table")
     return content
 
 

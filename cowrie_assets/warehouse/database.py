@@ -19,7 +19,7 @@ from cowrie_assets.warehouse.embedded import EmbeddedServer
 from cowrie_assets.warehouse.event_chunks import Connection
 
 # The newest migration; a test compares it with the folder, so that an up-to-date warehouse opens without Alembic.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 _MIGRATION_LOCK = 0x6D696772
 
 

@@ -137,6 +137,12 @@ def test_the_sandbox_lies_in_the_state_folder_and_ignores_every_address_of_live_
     assert settings == Settings(home, "sandbox", log_folders=(home / "logs",), start_date=date(2025, 3, 1))
 
 
+def test_the_sandbox_has_a_file_of_its_own_for_how_it_is_operated(tmp_path: Path) -> None:
+    (tmp_path / "sandbox.toml").write_text("[alerts]\nchannels = {}\n[services.spur]\nenabled = false\n")
+    settings = from_environment(COWRIE_MODE="sandbox", COWRIE_SANDBOX_CONFIG=str(tmp_path / "sandbox.toml"))
+    assert (settings.alerts, settings.services, settings.sensors) == ({"channels": {}}, {}, ())
+
+
 def test_the_sandbox_knows_nothing_of_live_folders_and_days(tmp_path: Path) -> None:
     live, sandbox = from_environment(), from_environment(COWRIE_MODE="sandbox")
     live.remember_log_folders((tmp_path / "real logs",))

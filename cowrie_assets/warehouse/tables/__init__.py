@@ -4,7 +4,7 @@ Lives here: tables with typed columns, one file a group. Not here: views (`sql/*
 group of tables is written by the one asset named above it).
 """
 
-from cowrie_assets.warehouse.tables import logs, lookups, results, sessions
+from cowrie_assets.warehouse.tables import logs, lookups, operations, results, sessions
 from cowrie_assets.warehouse.tables.columns import metadata
 
-__all__ = ["logs", "lookups", "metadata", "results", "sessions"]
+__all__ = ["logs", "lookups", "metadata", "operations", "results", "sessions"]
