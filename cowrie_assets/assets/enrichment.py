@@ -8,13 +8,14 @@ Lives here: their Dagster definitions. Not here: which questions a day raises (`
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from time import monotonic
 
 import dagster as dg
 from pydantic import Field
 
+from cowrie_assets.assets.daily import DailyRun
 from cowrie_assets.assets.face import OWNERS, sql_metadata
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.questions import QUESTIONS, Needs, Question
 from cowrie_assets.lookup.asking import NOT_THIS_TIME, Asking, Tally, ask
 from cowrie_assets.lookup.services import Service
@@ -78,28 +79,30 @@ def _enrichment_asset(daily: dg.DailyPartitionsDefinition, question: Question) -
             "by the next run. Running a day twice asks nothing twice, and keeps what was learnt then."
         ),
     )
+    @patient
     def enrichment(context: dg.AssetExecutionContext, config: Questions) -> None:
         """Ask about all days of the run at once, then write each; each commits alone."""
         warehouse: Warehouse = context.resources.warehouse
         client: ServiceClient = getattr(context.resources, question.service)
         cache: AnswerCache = context.resources.answer_cache
-        days = [date.fromisoformat(key) for key in context.partition_keys]
-        with warehouse.connect() as connection, progress(warehouse.state, question.asset, question.unit) as reporter:
-            needs = question.needs(connection, days)
-            asking = cache.asking(
-                warehouse, connection, context.run.run_id, reporter.follow, config.max_time, config.most,
-                context.log.warning,
-            )  # fmt: skip
+        run = DailyRun(context)
+        with warehouse.connect() as connection:
+            with progress(warehouse.state, question.asset, question.unit) as reporter:
+                needs = question.needs(connection, run.days)
+                asking = cache.asking(
+                    warehouse, connection, context.run.run_id, reporter.follow, config.max_time, config.most,
+                    context.log.warning,
+                )  # fmt: skip
 
-            def write() -> None:
-                for day in days:
-                    outcomes = question.write(connection, day)
-                    context.add_asset_metadata(_metadata(question, outcomes), partition_key=day.isoformat())
+                def write() -> None:
+                    for day in run.days:
+                        with run.building(day) as metadata:
+                            metadata.update(_metadata(question, question.write(connection, day)))
 
-            tally = _ask_in_parts(asking, client.service(), needs, config.commit_interval, write)
-            _log(context.log.info, question, tally)
-            write()
-        context.add_asset_metadata(_cost(question, tally))
+                tally = _ask_in_parts(asking, client.service(), needs, config.commit_interval, write)
+                _log(context.log.info, question, tally)
+                write()
+            run.finish(connection, _cost(question, tally))
 
     return enrichment
 
@@ -147,7 +150,7 @@ def _metadata(question: Question, outcomes: dict[str, int]) -> dict[str, int | f
     return {"dagster/row_count": rows, **{f"{name} {unit}": number for name, number in outcomes.items()}, **coverage}
 
 
-def _cost(question: Question, tally: Tally) -> dict[str, int | str | dg.MetadataValue]:
+def _cost(question: Question, tally: Tally) -> dict[str, int | float | str | dg.MetadataValue]:
     return {
         "requests": tally.requests,
         f"distinct {question.unit}": tally.asked,

@@ -9,6 +9,7 @@ import dagster as dg
 
 from cowrie_assets.assets.face import OWNERS, POOL
 from cowrie_assets.assets.ingestion import Ingested, count_out_of_range, ingest, partition_days
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.progress import progress
 from cowrie_assets.report.escaping import markdown_code
 from cowrie_assets.resources import CowrieLogs, Warehouse
@@ -25,6 +26,7 @@ from cowrie_assets.resources import CowrieLogs, Warehouse
         "dead_letter_events. Running it twice changes nothing: an event is known by its sensor and its JSON value."
     ),
 )
+@patient
 def events(
     context: dg.AssetExecutionContext, warehouse: Warehouse, cowrie_logs: CowrieLogs
 ) -> dg.MaterializeResult[None]:

@@ -6,6 +6,7 @@ Lives here: its Dagster definition. Not here: fetching (`cowrie_assets.lookup.ge
 import dagster as dg
 
 from cowrie_assets.assets.face import OWNERS, POOL
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.lookup.geo_files import GeoRefreshed, refresh_geo_files
 from cowrie_assets.progress import progress
 from cowrie_assets.resources import AnswerCache, GeoFiles, ServiceClient, Warehouse
@@ -23,6 +24,7 @@ from cowrie_assets.resources import AnswerCache, GeoFiles, ServiceClient, Wareho
         "own, and is never fetched. Each build is noted in the table geo_databases."
     ),
 )
+@patient
 def geo_databases(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from pydantic import Field
 
 from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.progress import progress
 from cowrie_assets.report.charts import chart
@@ -187,6 +188,7 @@ def infrastructure_assets() -> list[dg.AssetsDefinition]:
         "at the time. Making it again changes nothing."
     ),
 )
+@patient
 def session_summaries(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     with warehouse.connect() as connection:
         for view in VIEWS:
@@ -216,6 +218,7 @@ def _query_asset(query: InfrastructureQuery) -> dg.AssetsDefinition:
             "replaced as a whole, so running it twice changes nothing."
         ),
     )
+    @patient
     def infrastructure_query(config: Window, warehouse: Warehouse) -> dg.MaterializeResult[None]:
         with warehouse.connect() as connection, progress(warehouse.state, "queries", "queries", 1) as reporter:
             result = run_query(connection, query, config)
@@ -237,6 +240,7 @@ def _query_asset(query: InfrastructureQuery) -> dg.AssetsDefinition:
         "text that attackers sent is escaped. Written anew each time."
     ),
 )
+@patient
 def infrastructure_report(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     with warehouse.connect() as connection:
         results = [read_result(connection, query) for query in QUERIES]

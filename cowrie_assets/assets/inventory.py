@@ -20,6 +20,7 @@ from cowrie_assets.assets.observation import (
     write_asn_inventory,
     write_ip_inventory,
 )
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.lookup.answers import lookup_now
 from cowrie_assets.lookup.asking import ask
 from cowrie_assets.lookup.bulk import ask_batch, leave_open, plan_batches
@@ -50,6 +51,7 @@ HOW_TO_GET_GEO_FILES = (
 
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), pool=POOL, description="Pass 1: country and AS from the geo files, offline.")
+@patient
 def pass_1_geo_files(context: dg.OpExecutionContext, warehouse: Warehouse, geo_files: GeoFiles) -> None:
     if geo_files.missing:
         context.log.warning(f"No {' and no '.join(geo_files.missing)} file: {HOW_TO_GET_GEO_FILES}")
@@ -75,6 +77,7 @@ def pass_1_geo_files(context: dg.OpExecutionContext, warehouse: Warehouse, geo_f
     pool=POOL,
     description="Pass 2, the plan: every source address without a fresh answer of Team Cymru, in batches.",
 )
+@patient
 def plan_cymru_batches(
     context: dg.OpExecutionContext,
     config: AddressesAtMost,
@@ -104,6 +107,7 @@ def plan_cymru_batches(
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool="cymru", description="Pass 2: Team Cymru's bulk whois, one batch.")
+@patient
 def pass_2_cymru_batch(
     context: dg.OpExecutionContext,
     warehouse: Warehouse,
@@ -135,6 +139,7 @@ def pass_2_cymru_batch(
 
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), description="Pass 3: GreyNoise, within its quota, most telling first.")
+@patient
 def pass_3_greynoise(
     context: dg.OpExecutionContext,
     config: AddressesAtMost,
@@ -158,6 +163,7 @@ def pass_3_greynoise(
 
 
 @dg.op(ins=_AFTER, out=dg.Out(dg.Nothing), pool=POOL, description="Merge the passes: one row an AS.")
+@patient
 def merge_asn_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         observe_cymru_answers(connection)
@@ -171,6 +177,7 @@ def merge_asn_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) ->
     pool=POOL,
     description="Merge the passes and the range lists: one row a source address.",
 )
+@patient
 def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache) -> None:
     with warehouse.connect() as connection:
         rows = write_ip_inventory(connection, EgressGate.of(connection, answer_cache.own_addresses))

@@ -7,6 +7,7 @@ makes of an address (`sql/write_ip_inventory.sql`, `sql/write_session_snapshots.
 import dagster as dg
 
 from cowrie_assets.assets.face import OWNERS, POOL
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.lookup.lists import refresh_list
 from cowrie_assets.resources import AnswerCache, ServiceClient, Warehouse
 
@@ -34,6 +35,7 @@ def _list_asset(name: str) -> dg.AssetsDefinition:
             "it was listed, so that snapshots can tell what held at an attack. Running it twice fetches once."
         ),
     )
+    @patient
     def range_list(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         warehouse: Warehouse = context.resources.warehouse
         client: ServiceClient = getattr(context.resources, name)

@@ -5,7 +5,7 @@ Lives here: the day's lock, its transaction, which days are due. Not here: Dagst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -46,8 +46,9 @@ def daily_build(connection: Connection, asset: str, day: date) -> Iterator[None]
     """Hold an asset's lock on a day, and note in the same transaction what its rows rest on: the revision of the day's
     sessions, and for snapshots the digest of what was observed."""
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_DAY_LOCK + DAILY_ASSETS.index(asset), day.toordinal()))
-    # Read before the rows are: what comes in meanwhile makes the day due again.
-    revision = day_revision(connection, day)
+    # Read before the rows are: what comes in meanwhile makes the day due again. Other assets rest on the sessions as
+    # they were built, which for a day that could not be rebuilt is an older revision.
+    revision = day_revision(connection, day) if asset == "sessions" else _sessions_revision(connection, day)
     evidence = _evidence(connection, day).get(day, "") if asset == "session_snapshots" else ""
     yield
     connection.execute(
@@ -58,6 +59,32 @@ def daily_build(connection: Connection, asset: str, day: date) -> Iterator[None]
         """,
         (asset, day, revision, evidence),
     )
+
+
+def note_failures(connection: Connection, asset: str, days: Iterable[date], failed: Mapping[date, str]) -> None:
+    """Keep which of an asset's days failed, and why; those that did not have recovered."""
+    with connection.transaction():
+        connection.execute("DELETE FROM day_failures WHERE asset = %s AND day = ANY(%s::date[])", (asset, list(days)))
+        connection.execute(
+            """
+            INSERT INTO day_failures (asset, day, revision, failed_at, reason)
+            SELECT %s, f.day, coalesce(d.revision, 0), now(), f.reason
+            FROM unnest(%s::date[], %s::text[]) AS f (day, reason) LEFT JOIN event_days AS d ON f.day = d.day
+            """,
+            (asset, list(failed), list(failed.values())),
+        )
+
+
+def failed_days(connection: Connection, asset: str) -> dict[date, str]:
+    """The days that failed in this asset, or in the sessions that it rests on, and have not changed since: why."""
+    rows = connection.execute(
+        """
+        SELECT f.day, f.reason FROM day_failures AS f LEFT JOIN event_days AS d ON f.day = d.day
+        WHERE f.asset IN (%s, 'sessions') AND f.revision = coalesce(d.revision, 0)
+        """,
+        (asset,),
+    )
+    return dict(rows.fetchall())
 
 
 def days_due(connection: Connection, asset: str) -> set[date]:
@@ -81,6 +108,11 @@ def days_due(connection: Connection, asset: str) -> set[date]:
         )
         due |= {day for (day,) in early}
     return due
+
+
+def _sessions_revision(connection: Connection, day: date) -> int:
+    row = connection.execute("SELECT revision FROM day_builds WHERE asset = 'sessions' AND day = %s", (day,)).fetchone()
+    return row[0] if row else 0
 
 
 def _evidence(connection: Connection, day: date | None = None) -> dict[date, str]:

@@ -3,11 +3,11 @@
 Lives here: its Dagster definition. Not here: the rebuilding (`reconstruction`, `cowrie_assets.cowrie.sessions`).
 """
 
-from datetime import date
-
 import dagster as dg
 
+from cowrie_assets.assets.daily import DailyRun
 from cowrie_assets.assets.face import OWNERS
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.reconstruction import rebuild_day
 from cowrie_assets.partitions import backfill_policy
 from cowrie_assets.progress import progress
@@ -28,16 +28,17 @@ def sessions_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             "whole in one transaction, so running a day twice changes nothing."
         ),
     )
+    @patient
     def sessions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> None:
         """Rebuild each day of the run; each commits alone."""
-        days = [date.fromisoformat(key) for key in context.partition_keys]
-        with warehouse.connect() as connection, progress(warehouse.state, "sessions", "days", len(days)) as reporter:
-            for number, day in enumerate(days, 1):
-                rebuilt = rebuild_day(connection, day)
-                context.add_asset_metadata(
-                    {table.replace("_", " "): rows for table, rows in rebuilt.rows.items()},
-                    partition_key=day.isoformat(),
-                )
-                reporter.update(number, day.isoformat())
+        run = DailyRun(context)
+        with warehouse.connect() as connection:
+            with progress(warehouse.state, "sessions", "days", len(run.days)) as reporter:
+                for number, day in enumerate(run.days, 1):
+                    with run.building(day) as metadata:
+                        rebuilt = rebuild_day(connection, day)
+                        metadata.update({table.replace("_", " "): rows for table, rows in rebuilt.rows.items()})
+                    reporter.update(number, day.isoformat())
+            run.finish(connection)
 
     return sessions

@@ -8,7 +8,9 @@ from datetime import date
 
 import dagster as dg
 
+from cowrie_assets.assets.daily import DailyRun
 from cowrie_assets.assets.face import OWNERS
+from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.reconstruction import daily_build
 from cowrie_assets.partitions import backfill_policy
 from cowrie_assets.progress import progress
@@ -45,15 +47,17 @@ def snapshots_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             "nothing."
         ),
     )
+    @patient
     def session_snapshots(context: dg.AssetExecutionContext, warehouse: Warehouse) -> None:
         """Bring each day of the run up to date; each commits alone."""
-        days = [date.fromisoformat(key) for key in context.partition_keys]
-        with warehouse.connect() as connection, progress(warehouse.state, "snapshots", "days", len(days)) as reporter:
-            for number, day in enumerate(days, 1):
-                by_basis = write_snapshots(connection, day)
-                context.add_asset_metadata(
-                    {"dagster/row_count": sum(by_basis.values())} | by_basis, partition_key=day.isoformat()
-                )
-                reporter.update(number, day.isoformat())
+        run = DailyRun(context)
+        with warehouse.connect() as connection:
+            with progress(warehouse.state, "snapshots", "days", len(run.days)) as reporter:
+                for number, day in enumerate(run.days, 1):
+                    with run.building(day) as metadata:
+                        by_basis = write_snapshots(connection, day)
+                        metadata.update({"dagster/row_count": sum(by_basis.values())} | by_basis)
+                    reporter.update(number, day.isoformat())
+            run.finish(connection)
 
     return session_snapshots

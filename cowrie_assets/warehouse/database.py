@@ -27,6 +27,10 @@ class WarehouseError(RuntimeError):
     """The database cannot be used. The message names the cause and the cure, and never a password."""
 
 
+class WarehouseUnreachable(WarehouseError):
+    """No server answers at the address, or it refuses for now: this may pass by itself."""
+
+
 class Database:
     """One warehouse: the embedded one below `home`, or the external one of `url`."""
 
@@ -102,7 +106,7 @@ def open_connection(url: str) -> Connection:
     """A connection as everything here expects it: UTC, schema public, autocommit.
 
     Raises:
-        WarehouseError: the server does not answer, or refuses.
+        WarehouseUnreachable: the server does not answer, or refuses.
     """
     _parse(url)
     try:
@@ -115,7 +119,7 @@ def open_connection(url: str) -> Connection:
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise WarehouseError(
+        raise WarehouseUnreachable(
             f"the warehouse does not answer ({reason}): check COWRIE_DATABASE_URL and the server"
         ) from None
 

@@ -1,0 +1,90 @@
+"""The days of a daily asset's run, one after the other: a day that cannot be built does not stop the others.
+
+Lives here: what becomes of a day that fails, for Dagster and in the table `day_failures`. Not here: what is built
+(`sessions`, `enrichment`, `snapshots`), which steps are tried again (`patience`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+
+import dagster as dg
+
+from cowrie_assets.assets.patience import TRANSIENT
+from cowrie_assets.assets.reconstruction import note_failures
+from cowrie_assets.report.escaping import visible
+from cowrie_assets.warehouse.event_chunks import Connection
+
+Metadata = Mapping[str, dg.MetadataValue | int | float | str]
+# Under this name a failed step says which of its days failed, as a JSON list: for alerts, and for whoever looks.
+FAILED_DAYS = "failed days"
+_LONGEST_REASON = 500
+
+
+class DailyRun:
+    """The days that a run of a daily asset is about. Each is built, and committed, alone; whatever goes wrong with one
+    is kept until the others are done."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self._context = context
+        self._asset = context.asset_key
+        self._built: dict[date, Metadata] = {}
+        self._failed: dict[date, str] = {}
+        self.days = [date.fromisoformat(key) for key in context.partition_keys]
+
+    @contextmanager
+    def building(self, day: date) -> Iterator[dict[str, dg.MetadataValue | int | float | str]]:
+        """Build a day inside; what is put into the mapping becomes the metadata of its materialization."""
+        metadata: dict[str, dg.MetadataValue | int | float | str] = {}
+        try:
+            yield metadata
+        except TRANSIENT:  # it is not the day that is at fault: the step is tried again as a whole
+            raise
+        except Exception as error:  # whatever it is, the other days do not suffer for it
+            self._failed[day] = reason = _reason(error)
+            self._built.pop(day, None)
+            self._context.log.error(f"{day}: {reason}", exc_info=error)
+        else:
+            self._built[day] = metadata
+            self._failed.pop(day, None)
+
+    def finish(self, connection: Connection, cost: Metadata | None = None) -> None:
+        """Note which days failed; `cost` is metadata of the run as a whole, shown with every day.
+
+        Raises:
+            dg.Failure: a day failed. It names them; the others are materialized by then.
+        """
+        note_failures(connection, self._asset.to_user_string(), self.days, self._failed)
+        whole = dict(cost or {})
+        if not self._failed:
+            self._context.add_asset_metadata(whole)
+            for day, metadata in self._built.items():
+                self._context.add_asset_metadata(metadata, partition_key=day.isoformat())
+            return
+        # A failed step materializes nothing by itself, and Dagster counts as failed what it did not see materialized.
+        for day, metadata in sorted(self._built.items()):
+            event = dg.AssetMaterialization(self._asset, partition=day.isoformat(), metadata={**whole, **metadata})
+            self._context.log_event(event)
+        raise self._failure()
+
+    def _failure(self) -> dg.Failure:
+        days = sorted(self._failed)
+        told = "; ".join(f"{day}: {self._failed[day]}" for day in days[:3])
+        more = f"; and {len(days) - 3} more" if len(days) > 3 else ""
+        return dg.Failure(
+            f"{len(days)} of {len(self.days)} days of {self._asset.to_user_string()} failed, the others are done. "
+            f"{told}{more}. When the cause is mended, materialize these days again.",
+            metadata={
+                FAILED_DAYS: dg.MetadataValue.text(json.dumps([day.isoformat() for day in days])),
+                "reasons": dg.MetadataValue.json({day.isoformat(): self._failed[day] for day in days}),
+            },
+            allow_retries=False,
+        )
+
+
+def _reason(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return visible(f"{type(error).__name__}: {first}")[:_LONGEST_REASON]
