@@ -1,4 +1,4 @@
-"""The Dagster face of the warehouse, the services, the cache of their answers, the geo files and the logs.
+"""The Dagster face of the warehouse, the services, the cache of their answers, the geo files, the logs and retention.
 
 Lives here: resources, each a thin shell with its settings described. Not here: what they wrap. Resources are rebuilt in
 every step's process, so they hold no state that matters.
@@ -18,6 +18,7 @@ from pydantic import Field
 from cowrie_assets.lookup.asking import Asking, Report
 from cowrie_assets.lookup.cache import open_cache
 from cowrie_assets.lookup.gate import EgressGate
+from cowrie_assets.lookup.retention import Retention
 from cowrie_assets.lookup.services import Quota, Service
 from cowrie_assets.settings import SensorNames, StateFolder, read_sensors
 from cowrie_assets.upstreams.geoip import GeoFile
@@ -166,6 +167,21 @@ class GeoFiles(dg.ConfigurableResource):  # type: ignore[type-arg]
             return Path(own)
         fetched = Path(self.folder) / f"{kind}.mmdb" if self.folder else None
         return fetched if fetched is not None and fetched.exists() else None
+
+
+class RetentionPeriods(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """For how many days each part is kept (`[retention]` of sensors.toml). Empty: for ever."""
+
+    dagster_runs: int | None = Field(default=None, description="Finished runs of Dagster, their logs and events.")
+    ledger: int | None = Field(default=None, description="Requests to services one by one; their sums stay.")
+    events: int | None = Field(default=None, description="Lines of events. Pruned, a day is never rebuilt.")
+    list_copies: int | None = Field(default=None, description="Copies of range lists that newer ones replaced.")
+    alert_notes: int | None = Field(default=None, description="Alerts that were delivered, or given up.")
+    storage_use: int | None = Field(default=None, description="Measurements of disk use.")
+
+    @property
+    def days(self) -> Retention:
+        return {part: getattr(self, part) for part in type(self).model_fields}
 
 
 class CowrieLogs(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -186,6 +186,10 @@ class StateFolder:
         return self.home / "log_folders.json"
 
     @property
+    def backfills(self) -> Path:
+        return self.home / "backfills"
+
+    @property
     def lists(self) -> Path:
         return self.home / "lists"
 

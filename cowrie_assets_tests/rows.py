@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from datetime import date
 
 from cowrie_assets.warehouse.event_chunks import Connection, stored_lines
+from cowrie_assets.warehouse.log_files import mark_changed
 from cowrie_assets.warehouse.session_rows import SESSION_TABLES
 
 # Rows that follow from the logs alone, whatever the files are called and in whatever order they came.
@@ -46,3 +49,17 @@ def all_digests(connection: Connection) -> dict[str, str]:
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     ).fetchall()
     return {name: digest(connection, f"SELECT * FROM {name}") for (name,) in tables}
+
+
+def sessions_changed(connection: Connection, days: Iterable[date]) -> None:
+    """Events of these days changed, and their sessions were built anew: what rests on them is due."""
+    days = list(days)
+    mark_changed(connection, days)
+    connection.execute(
+        """
+        INSERT INTO day_builds (asset, day, revision, evidence)
+        SELECT 'sessions', day, revision, '' FROM event_days WHERE day = ANY(%s::date[])
+        ON CONFLICT (asset, day) DO UPDATE SET revision = excluded.revision
+        """,
+        (days,),
+    )

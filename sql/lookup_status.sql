@@ -2,7 +2,8 @@
 --
 --     cowrie-assets psql -- -f sql/lookup_status.sql
 --
--- requests, requests_today    that left, ever and since 00:00 UTC; keys: asked about by them (a batch has many)
+-- requests, requests_today    that left, ever and since 00:00 UTC; keys: asked about by them (a batch has many). What
+--                             was pruned of the ledger is still counted, by lookup_totals, but for the latency
 -- found, not_found            requests that brought an answer
 -- unavailable, not_applicable requests that brought none: failures, and keys that the service does not take
 -- unfinished                  requests of which nobody lived to see the end
@@ -11,7 +12,7 @@
 -- open_keys, main_reason      questions without an answer, and what stands in the way of most of them
 -- blocked_until, open_until   nobody asks before then: the service said so, or its circuit is open after failures
 -- balance                     credits left in the account, where the service's answers tell
-WITH calls AS (
+WITH ledger AS (
     SELECT
         service,
         count(*) AS requests,
@@ -26,6 +27,23 @@ WITH calls AS (
         max(sent_at) AS last_request_at
     FROM lookup_ledger
     GROUP BY service
+),
+
+calls AS (
+    SELECT
+        coalesce(l.service, t.service) AS service,
+        coalesce(l.requests, 0) + coalesce(t.requests, 0) AS requests,
+        coalesce(l.requests_today, 0) AS requests_today,
+        coalesce(l.keys, 0) + coalesce(t.keys, 0) AS keys,
+        coalesce(l.found, 0) + coalesce(t.found, 0) AS found,
+        coalesce(l.not_found, 0) + coalesce(t.not_found, 0) AS not_found,
+        coalesce(l.unavailable, 0) + coalesce(t.unavailable, 0) AS unavailable,
+        coalesce(l.not_applicable, 0) + coalesce(t.not_applicable, 0) AS not_applicable,
+        coalesce(l.unfinished, 0) + coalesce(t.unfinished, 0) AS unfinished,
+        l.median_latency_ms,
+        greatest(l.last_request_at, t.last_request_at) AS last_request_at
+    FROM ledger AS l
+    FULL JOIN lookup_totals AS t ON l.service = t.service
 ),
 
 tiers AS (
@@ -105,7 +123,7 @@ SELECT
     l.blocked_reason,
     l.balance
 FROM (
-    SELECT service FROM lookup_ledger
+    SELECT service FROM calls
     UNION
     SELECT service FROM lookup_counters
     UNION

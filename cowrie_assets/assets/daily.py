@@ -6,21 +6,24 @@ Lives here: what becomes of a day that fails, for Dagster and in the table `day_
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 
 import dagster as dg
 
 from cowrie_assets.assets.patience import TRANSIENT
+from cowrie_assets.assets.previous import beside_days
 from cowrie_assets.assets.reconstruction import note_failures
 from cowrie_assets.report.escaping import visible
 from cowrie_assets.warehouse.event_chunks import Connection
 
 Metadata = Mapping[str, dg.MetadataValue | int | float | str]
-# Under this name a failed step says which of its days failed, as a JSON list: for alerts, and for whoever looks.
+# Under this name a failed step says which of its days failed, as a list: for alerts, and for whoever looks.
 FAILED_DAYS = "failed days"
+# On a run of which some days failed in an asset: the asset. Dagster leaves out the checks behind a failed step, also
+# those of the days that are done; the sensor due_days has them evaluated.
+UNCHECKED_TAG = "cowrie/unchecked"
 _LONGEST_REASON = 500
 
 
@@ -51,6 +54,16 @@ class DailyRun:
             self._built[day] = metadata
             self._failed.pop(day, None)
 
+    @property
+    def built(self) -> Sequence[date]:
+        """The days that are built by now."""
+        return sorted(self._built)
+
+    def show(self, by_day: Mapping[date, Metadata]) -> None:
+        """Add to the metadata of days that are built: what is read of all of them at once."""
+        for day, metadata in by_day.items():
+            self._built[day] = {**self._built[day], **metadata}
+
     def finish(self, connection: Connection, cost: Metadata | None = None) -> None:
         """Note which days failed; `cost` is metadata of the run as a whole, shown with every day.
 
@@ -59,15 +72,19 @@ class DailyRun:
         """
         note_failures(connection, self._asset.to_user_string(), self.days, self._failed)
         whole = dict(cost or {})
+        built = beside_days(self._context.instance, self._asset, self._built)
         if not self._failed:
             self._context.add_asset_metadata(whole)
-            for day, metadata in self._built.items():
+            for day, metadata in built.items():
                 self._context.add_asset_metadata(metadata, partition_key=day.isoformat())
             return
         # A failed step materializes nothing by itself, and Dagster counts as failed what it did not see materialized.
-        for day, metadata in sorted(self._built.items()):
+        for day, metadata in sorted(built.items()):
             event = dg.AssetMaterialization(self._asset, partition=day.isoformat(), metadata={**whole, **metadata})
             self._context.log_event(event)
+        if self._built:
+            tag = {UNCHECKED_TAG: self._asset.to_user_string()}
+            self._context.instance.add_run_tags(self._context.run.run_id, tag)
         raise self._failure()
 
     def _failure(self) -> dg.Failure:
@@ -75,10 +92,10 @@ class DailyRun:
         told = "; ".join(f"{day}: {self._failed[day]}" for day in days[:3])
         more = f"; and {len(days) - 3} more" if len(days) > 3 else ""
         return dg.Failure(
-            f"{len(days)} of {len(self.days)} days of {self._asset.to_user_string()} failed, the others are done. "
-            f"{told}{more}. When the cause is mended, materialize these days again.",
+            f"{len(days)} of {len(self.days)} days of {self._asset.to_user_string()} failed"
+            f"{', the others are done' if self._built else ''}. {told}{more}. When the cause is mended, materialize these days again.",
             metadata={
-                FAILED_DAYS: dg.MetadataValue.text(json.dumps([day.isoformat() for day in days])),
+                FAILED_DAYS: dg.MetadataValue.json([day.isoformat() for day in days]),
                 "reasons": dg.MetadataValue.json({day.isoformat(): self._failed[day] for day in days}),
             },
             allow_retries=False,

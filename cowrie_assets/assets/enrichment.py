@@ -14,9 +14,10 @@ import dagster as dg
 from pydantic import Field
 
 from cowrie_assets.assets.daily import DailyRun
-from cowrie_assets.assets.face import OWNERS, sql_metadata
+from cowrie_assets.assets.face import OWNERS, made_by
 from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.questions import QUESTIONS, Needs, Question
+from cowrie_assets.assets.shown_answers import answers_of_days, cost_of_run
 from cowrie_assets.lookup.asking import NOT_THIS_TIME, Asking, Tally, ask
 from cowrie_assets.lookup.services import Service
 from cowrie_assets.partitions import backfill_policy
@@ -72,6 +73,7 @@ def _enrichment_asset(daily: dg.DailyPartitionsDefinition, question: Question) -
         group_name="enrichment",
         kinds={"postgres", "api"},
         owners=OWNERS,
+        metadata=made_by(question.sql),
         required_resource_keys={"warehouse", "answer_cache", question.service},
         description=(
             f"{DESCRIPTIONS[question.asset]}, with the outcome of the question and the answer nearest to the day. Each "
@@ -102,7 +104,9 @@ def _enrichment_asset(daily: dg.DailyPartitionsDefinition, question: Question) -
                 tally = _ask_in_parts(asking, client.service(), needs, config.commit_interval, write)
                 _log(context.log.info, question, tally)
                 write()
-            run.finish(connection, _cost(question, tally))
+            run.show(answers_of_days(connection, question, run.built))
+            cost = cost_of_run(connection, client.service(), context.run.run_id)
+            run.finish(connection, {**_asked(question, tally), **cost})
 
     return enrichment
 
@@ -150,12 +154,9 @@ def _metadata(question: Question, outcomes: dict[str, int]) -> dict[str, int | f
     return {"dagster/row_count": rows, **{f"{name} {unit}": number for name, number in outcomes.items()}, **coverage}
 
 
-def _cost(question: Question, tally: Tally) -> dict[str, int | float | str | dg.MetadataValue]:
+def _asked(question: Question, tally: Tally) -> dict[str, int | str]:
     return {
-        "requests": tally.requests,
         f"distinct {question.unit}": tally.asked,
-        **{f"hits: {tier}": number for tier, number in tally.hits.items()},
         "left open": tally.open,
         "why": "; ".join(f"{number:,}: {reason}" for reason, number in tally.reasons.most_common(3)) or "-",
-        "sql": sql_metadata(question.sql),
     }

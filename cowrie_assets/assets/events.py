@@ -7,11 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from cowrie_assets.assets.face import OWNERS, POOL
+from cowrie_assets.assets.face import DAILY, OWNERS, POOL, made_by
 from cowrie_assets.assets.ingestion import Ingested, count_out_of_range, ingest, partition_days
 from cowrie_assets.assets.patience import patient
+from cowrie_assets.assets.previous import Entry, beside
 from cowrie_assets.progress import progress
-from cowrie_assets.report.escaping import markdown_code
+from cowrie_assets.report.escaping import markdown_code, markdown_text
 from cowrie_assets.resources import CowrieLogs, Warehouse
 
 
@@ -20,6 +21,8 @@ from cowrie_assets.resources import CowrieLogs, Warehouse
     kinds={"cowrie", "postgres"},
     owners=OWNERS,
     pool=POOL,
+    metadata=made_by("assets/ingestion.py", "cowrie/events.py"),
+    freshness_policy=DAILY,
     description=(
         "Every event of every log below the configured folders, once, whatever the files are called and however often, "
         "in whatever order or pieces they are loaded. Reads only what is new. Tables: event_chunks, log_files, "
@@ -45,12 +48,15 @@ def events(
         context.log.info(f"The first partition is {min(days)} now: reload the definitions to see earlier days.")
     for path, reason in [*done.skipped, *done.problems]:
         context.log.warning(f"{path}: {reason}")
-    return dg.MaterializeResult(metadata=_metadata(done, out_of_range) | {"stored events": totals[0] if totals else 0})
+    stored = totals[0] if totals else 0
+    metadata: dict[str, Entry] = {"dagster/row_count": stored, **_metadata(done, out_of_range), "stored events": stored}
+    return dg.MaterializeResult(metadata=beside(context.instance, context.asset_key, metadata))
 
 
 def _metadata(done: Ingested, out_of_range: int) -> dict[str, dg.MetadataValue | int]:
     changed = sorted(partition_days(done.changed_days))
-    notes = "\n".join(f"- {markdown_code(str(path))}: {reason}" for path, reason in [*done.skipped, *done.problems])
+    told = [*done.skipped, *done.problems]
+    notes = "\n".join(f"- {str(path)}: {markdown_text(reason)}" for path, reason in told)
     return {
         "files read": done.files,
         "files unchanged": done.unchanged_files,

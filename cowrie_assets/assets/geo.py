@@ -5,8 +5,10 @@ Lives here: its Dagster definition. Not here: fetching (`cowrie_assets.lookup.ge
 
 import dagster as dg
 
-from cowrie_assets.assets.face import OWNERS, POOL
+from cowrie_assets.assets.face import DAILY, OWNERS, POOL, made_by
 from cowrie_assets.assets.patience import patient
+from cowrie_assets.assets.previous import Entry, beside
+from cowrie_assets.assets.shown_inventories import builds
 from cowrie_assets.lookup.geo_files import GeoRefreshed, refresh_geo_files
 from cowrie_assets.progress import progress
 from cowrie_assets.resources import AnswerCache, GeoFiles, ServiceClient, Warehouse
@@ -17,11 +19,13 @@ from cowrie_assets.resources import AnswerCache, GeoFiles, ServiceClient, Wareho
     kinds={"file", "api"},
     owners=OWNERS,
     pool=POOL,
+    metadata=made_by("lookup/geo_files.py"),
+    freshness_policy=DAILY,
     description=(
         "The city and the ASN file: GeoLite2 where MAXMIND_ACCOUNT_ID and MAXMIND_LICENSE_KEY are set, else DB-IP "
         "Lite, which needs no account. Looked for once a day; a download that fails, is damaged or older changes "
         "nothing, the last good copy serves. A file that COWRIE_GEOIP_CITY or COWRIE_GEOIP_ASN names is the operator's "
-        "own, and is never fetched. Each build is noted in the table geo_databases."
+        "own, and is never fetched. Each build is noted in the table geo_databases. Running it twice fetches once."
     ),
 )
 @patient
@@ -38,13 +42,21 @@ def geo_databases(
     with progress(warehouse.state, "geo files", "files", len(geo_files.ours)) as reporter:
         refreshed = refresh_geo_files(asking, maxmind.service(), dbip.service(), warehouse.state.geoip, geo_files.ours)
         reporter.update(len(refreshed))
+    with warehouse.connect() as connection:
+        known = builds(connection)
     for file in refreshed:
         if file.reason:
             context.log.warning(f"{file.kind}: {file.state}: {file.reason}")
     own = {
         kind: f"the operator's own: {path}" for kind, path in (("city", geo_files.city), ("asn", geo_files.asn)) if path
     }
-    return dg.MaterializeResult(metadata={**own, **{file.kind: _in_words(file) for file in refreshed}})
+    metadata: dict[str, Entry] = {
+        **own,
+        **{file.kind: _in_words(file) for file in refreshed},
+        **{f"{file.kind}: age, days": file.age for file in refreshed if file.age is not None},
+        **known,
+    }
+    return dg.MaterializeResult(metadata=beside(context.instance, context.asset_key, metadata))
 
 
 def _in_words(file: GeoRefreshed) -> str:

@@ -112,6 +112,25 @@ def ingest(
     return done
 
 
+def changed_files(connection: Connection, folders: Iterable[Path]) -> dict[str, str]:
+    """By path, size and times of the files that are not as they were when they were read to their end last.
+
+    Raises:
+        NothingToLoad: a folder is missing, or none is named.
+    """
+    rows = connection.execute(
+        "SELECT DISTINCT ON (path) path, file_state FROM log_files ORDER BY path, generation DESC"
+    )
+    known: dict[str, str | None] = dict(rows.fetchall())
+    changed = {}
+    for path in _find(list(folders)):
+        with suppress(FileNotFoundError):  # rotated away while we look
+            state = _file_state(path)
+            if known.get(storable(str(path))) != state:
+                changed[storable(str(path))] = state
+    return changed
+
+
 def partition_days(days: Iterable[date], first_day: date | None = None, now: datetime | None = None) -> set[date]:
     """The days that are partitions: not before Cowrie existed (or the operator's start), not after today (UTC)."""
     today = (now or datetime.now(UTC)).date()

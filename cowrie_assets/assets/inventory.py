@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from cowrie_assets.assets.face import OWNERS, POOL, sql_metadata
+from cowrie_assets.assets.face import DAILY, OWNERS, POOL, made_by
 from cowrie_assets.assets.observation import (
     ASN_SOURCE,
     CITY_SOURCE,
@@ -21,6 +21,10 @@ from cowrie_assets.assets.observation import (
     write_ip_inventory,
 )
 from cowrie_assets.assets.patience import patient
+from cowrie_assets.assets.previous import beside
+from cowrie_assets.assets.shown_answers import cost_of_run
+from cowrie_assets.assets.shown_inventories import addresses as shown_addresses
+from cowrie_assets.assets.shown_inventories import systems as shown_systems
 from cowrie_assets.lookup.answers import lookup_now
 from cowrie_assets.lookup.asking import ask
 from cowrie_assets.lookup.bulk import ask_batch, leave_open, plan_batches
@@ -167,8 +171,8 @@ def pass_3_greynoise(
 def merge_asn_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         observe_cymru_answers(connection)
-        rows = write_asn_inventory(connection)
-    context.add_output_metadata({"dagster/row_count": rows, "sql": sql_metadata("write_asn_inventory.sql")})
+        metadata = {"dagster/row_count": write_asn_inventory(connection), **shown_systems(connection)}
+    context.add_output_metadata(beside(context.instance, "asn_inventory", metadata))
 
 
 @dg.op(
@@ -178,7 +182,13 @@ def merge_asn_inventory(context: dg.OpExecutionContext, warehouse: Warehouse) ->
     description="Merge the passes and the range lists: one row a source address.",
 )
 @patient
-def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse, answer_cache: AnswerCache) -> None:
+def merge_ip_inventory(
+    context: dg.OpExecutionContext,
+    warehouse: Warehouse,
+    answer_cache: AnswerCache,
+    cymru: ServiceClient,
+    greynoise: ServiceClient,
+) -> None:
     with warehouse.connect() as connection:
         rows = write_ip_inventory(connection, EgressGate.of(connection, answer_cache.own_addresses))
         counts = connection.execute(
@@ -189,14 +199,15 @@ def merge_ip_inventory(context: dg.OpExecutionContext, warehouse: Warehouse, ans
             FROM ip_inventory
             """
         ).fetchone()
-    names = ("public addresses", "with an ASN", "with a country", "Tor exits", "in a cloud")
-    context.add_output_metadata(
-        {
-            "dagster/row_count": rows,
-            **dict(zip(names, counts or (0,) * len(names), strict=True)),
-            "sql": sql_metadata("write_ip_inventory.sql"),
+        shown = shown_addresses(connection)
+        costs = {
+            f"{client.name}: {name}": value
+            for client in (cymru, greynoise)
+            for name, value in cost_of_run(connection, client.service(), context.run.run_id).items()
         }
-    )
+    names = ("public addresses", "with an ASN", "with a country", "Tor exits", "in a cloud")
+    known = {"dagster/row_count": rows, **dict(zip(names, counts or (0,) * len(names), strict=True))}
+    context.add_output_metadata({**beside(context.instance, "ip_inventory", {**known, **shown}), **costs})
 
 
 @dg.graph(
@@ -222,6 +233,10 @@ _DESCRIPTIONS = {
         "nothing, and asks nobody twice."
     ),
 }
+_SQL = {
+    "asn_inventory": ("observe_cymru_answers.sql", "write_asn_inventory.sql"),
+    "ip_inventory": ("write_ip_inventory.sql",),
+}
 
 
 def inventory_assets() -> dg.AssetsDefinition:
@@ -238,4 +253,11 @@ def inventory_assets() -> dg.AssetsDefinition:
         },
         group_name="inventory",
         descriptions_by_output_name=_DESCRIPTIONS,
-    ).map_asset_specs(lambda spec: spec.replace_attributes(kinds={"postgres"}, owners=OWNERS))
+    ).map_asset_specs(
+        lambda spec: spec.replace_attributes(
+            kinds={"postgres"},
+            owners=OWNERS,
+            metadata={**spec.metadata, **made_by(*_SQL[spec.key.to_user_string()])},
+            freshness_policy=DAILY,
+        )
+    )

@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from cowrie_assets.cowrie.events import uncollected
 from cowrie_assets.cowrie.sessions import reconstruct
-from cowrie_assets.warehouse.event_chunks import Connection, day_revision, sensors_of_day, sessions_starting
-from cowrie_assets.warehouse.session_rows import DayRows
+from cowrie_assets.warehouse.event_chunks import (
+    Connection,
+    day_revision,
+    frozen_since,
+    sensors_of_day,
+    sessions_starting,
+)
+from cowrie_assets.warehouse.session_rows import SESSION_TABLES, DayRows
 from cowrie_assets.warehouse.views import sql_file
 
 ENRICHMENT_ASSETS = ("dshield_enrichment", "urlhaus_enrichment", "spur_enrichment")
@@ -23,15 +29,27 @@ _DAY_LOCK = 0x6461
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What one day came to; counts of rows by table."""
+    """What one day came to; counts of rows by table. `frozen_at`: its lines were pruned then, so that the rows are what
+    they were before; None where they were rebuilt."""
 
     day: date
     rows: dict[str, int]
+    frozen_at: datetime | None = None
 
 
 def rebuild_day(connection: Connection, day: date) -> Rebuilt:
-    """Replace the day's sessions and their details. Safe to repeat: the result follows from the stored events alone."""
-    with connection.transaction(), daily_build(connection, "sessions", day):
+    """Replace the day's sessions and their details. Safe to repeat: the result follows from the stored events alone.
+    A frozen day is left as it is."""
+    with connection.transaction():
+        hold_day(connection, "sessions", day)
+        frozen_at = frozen_since(connection, day)
+        if frozen_at is not None:
+            return Rebuilt(day, _rows_of(connection, day), frozen_at)
+        return _rebuild(connection, day)
+
+
+def _rebuild(connection: Connection, day: date) -> Rebuilt:
+    with daily_build(connection, "sessions", day):
         rows = DayRows(day)
         with uncollected():
             for sensor in sensors_of_day(connection, day):
@@ -41,15 +59,29 @@ def rebuild_day(connection: Connection, day: date) -> Rebuilt:
     return Rebuilt(day, {table: len(lines) for table, lines in rows.rows.items()})
 
 
+def _rows_of(connection: Connection, day: date) -> dict[str, int]:
+    counts = {}
+    for table in SESSION_TABLES:
+        query = f"SELECT count(*) FROM {table} WHERE day = %s"  # noqa: S608 - a constant of this project
+        row = connection.execute(query.encode(), (day,)).fetchone()
+        counts[table] = row[0] if row else 0
+    return counts
+
+
+def hold_day(connection: Connection, asset: str, day: date) -> None:
+    """Take an asset's lock on a day, until the caller's transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_DAY_LOCK + DAILY_ASSETS.index(asset), day.toordinal()))
+
+
 @contextmanager
 def daily_build(connection: Connection, asset: str, day: date) -> Iterator[None]:
     """Hold an asset's lock on a day, and note in the same transaction what its rows rest on: the revision of the day's
     sessions, and for snapshots the digest of what was observed."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_DAY_LOCK + DAILY_ASSETS.index(asset), day.toordinal()))
+    hold_day(connection, asset, day)
     # Read before the rows are: what comes in meanwhile makes the day due again. Other assets rest on the sessions as
     # they were built, which for a day that could not be rebuilt is an older revision.
     revision = day_revision(connection, day) if asset == "sessions" else _sessions_revision(connection, day)
-    evidence = _evidence(connection, day).get(day, "") if asset == "session_snapshots" else ""
+    evidence = evidence_of_days(connection, day).get(day, "") if asset == "session_snapshots" else ""
     yield
     connection.execute(
         """
@@ -88,18 +120,25 @@ def failed_days(connection: Connection, asset: str) -> dict[date, str]:
 
 
 def days_due(connection: Connection, asset: str) -> set[date]:
-    """The days that a daily asset has not yet built from what is there now, also after a kill in between."""
+    """The days that a daily asset has not yet built from what is there now, also after a kill in between. Sessions of a
+    frozen day are never rebuilt, whatever comes late; the other daily assets go on working from its rows."""
     rows = connection.execute(
         """
-        SELECT event_days.day, event_days.revision = day_builds.revision, day_builds.evidence
-        FROM event_days
-        LEFT JOIN day_builds ON event_days.day = day_builds.day AND day_builds.asset = %s
+        SELECT
+            e.day,
+            b.revision = CASE WHEN f.day IS NULL THEN e.revision ELSE coalesce(s.revision, 0) END,
+            b.evidence
+        FROM event_days AS e
+        LEFT JOIN day_builds AS b ON e.day = b.day AND b.asset = %(asset)s
+        LEFT JOIN day_builds AS s ON e.day = s.day AND s.asset = 'sessions'
+        LEFT JOIN frozen_days AS f ON e.day = f.day
+        WHERE %(asset)s <> 'sessions' OR f.day IS NULL
         """,
-        (asset,),
+        {"asset": asset},
     ).fetchall()
     due = {day for day, is_current, _ in rows if not is_current}
     if asset == "session_snapshots":
-        evidence = _evidence(connection)
+        evidence = evidence_of_days(connection)
         due |= {day for day, _, built_from in rows if built_from != evidence[day]}
         # Written before their addresses were in the inventory, say by hand in the UI.
         early = connection.execute(
@@ -110,12 +149,17 @@ def days_due(connection: Connection, asset: str) -> set[date]:
     return due
 
 
+def revisions(connection: Connection) -> dict[date, int]:
+    """By day, how often its sessions' events changed."""
+    return dict(connection.execute("SELECT day, revision FROM event_days").fetchall())
+
+
 def _sessions_revision(connection: Connection, day: date) -> int:
     row = connection.execute("SELECT revision FROM day_builds WHERE asset = 'sessions' AND day = %s", (day,)).fetchone()
     return row[0] if row else 0
 
 
-def _evidence(connection: Connection, day: date | None = None) -> dict[date, str]:
+def evidence_of_days(connection: Connection, day: date | None = None) -> dict[date, str]:
     """By day, the digest of what its snapshots can rest on."""
     with connection.transaction():
         connection.execute("SELECT set_config('cowrie.day', %s, true)", (day.isoformat() if day else "",))

@@ -6,9 +6,10 @@ Lives here: its Dagster definition. Not here: the rebuilding (`reconstruction`, 
 import dagster as dg
 
 from cowrie_assets.assets.daily import DailyRun
-from cowrie_assets.assets.face import OWNERS
+from cowrie_assets.assets.face import OWNERS, made_by
 from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.reconstruction import rebuild_day
+from cowrie_assets.assets.shown_days import sessions_of_days
 from cowrie_assets.partitions import backfill_policy
 from cowrie_assets.progress import progress
 from cowrie_assets.resources import Warehouse
@@ -22,6 +23,7 @@ def sessions_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         group_name="sessions",
         kinds={"postgres"},
         owners=OWNERS,
+        metadata=made_by("assets/reconstruction.py", "cowrie/sessions.py"),
         description=(
             "One row a session that began on the day (UTC), however far it runs, with its logins, commands, files, "
             "SSH keys and forwarding requests in tables of their own. Rebuilt from the stored events and replaced as a "
@@ -37,8 +39,12 @@ def sessions_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                 for number, day in enumerate(run.days, 1):
                     with run.building(day) as metadata:
                         rebuilt = rebuild_day(connection, day)
+                        metadata["dagster/row_count"] = rebuilt.rows["sessions"]
                         metadata.update({table.replace("_", " "): rows for table, rows in rebuilt.rows.items()})
+                        if rebuilt.frozen_at is not None:
+                            metadata["frozen since"] = dg.MetadataValue.timestamp(rebuilt.frozen_at)
                     reporter.update(number, day.isoformat())
+            run.show(sessions_of_days(connection, run.built))
             run.finish(connection)
 
     return sessions

@@ -9,9 +9,10 @@ from datetime import date
 import dagster as dg
 
 from cowrie_assets.assets.daily import DailyRun
-from cowrie_assets.assets.face import OWNERS
+from cowrie_assets.assets.face import OWNERS, made_by
 from cowrie_assets.assets.patience import patient
 from cowrie_assets.assets.reconstruction import daily_build
+from cowrie_assets.assets.shown_days import snapshots_of_days
 from cowrie_assets.partitions import backfill_policy
 from cowrie_assets.progress import progress
 from cowrie_assets.resources import Warehouse
@@ -40,6 +41,7 @@ def snapshots_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         group_name="snapshots",
         kinds={"postgres"},
         owners=OWNERS,
+        metadata=made_by("write_session_snapshots.sql"),
         description=(
             "AS and country of each session's source as known for the time of the attack, with what that rests on "
             "(in force, observed before, observed after) and when it was observed. Unknown is NULL with a reason. Rows "
@@ -58,6 +60,7 @@ def snapshots_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                         by_basis = write_snapshots(connection, day)
                         metadata.update({"dagster/row_count": sum(by_basis.values())} | by_basis)
                     reporter.update(number, day.isoformat())
+            run.show(snapshots_of_days(connection, run.built))
             run.finish(connection)
 
     return session_snapshots

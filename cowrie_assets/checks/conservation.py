@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from cowrie_assets.checks.verdict import Verdict, evaluation
 from cowrie_assets.report.escaping import markdown_code
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -81,19 +82,17 @@ def conservation_checks() -> dg.AssetChecksDefinition:
         ],
         can_subset=True,
     )
-    def conservation(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> Iterable[dg.AssetCheckResult]:
+    def conservation(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> Iterable[dg.AssetCheckEvaluation]:
         run = {"files_add_up": (check_files, FILES_QUERY), "store_adds_up": (check_store, STORE_QUERY)}
         with warehouse.connect() as connection:
             for key in sorted(context.selected_asset_check_keys):
                 check, query = run[key.name]
-                passed, words = check(connection)
-                yield dg.AssetCheckResult(
-                    passed=passed,
-                    asset_key=key.asset_key,
-                    check_name=key.name,
+                yield evaluation(
+                    key,
+                    Verdict(*check(connection)),
+                    threshold="exact agreement",
+                    sql=query,
                     severity=dg.AssetCheckSeverity.ERROR,
-                    description=words,
-                    metadata={"sql": dg.MetadataValue.md(f"```sql\n{query}\n```")},
                 )
 
     return conservation

@@ -4,18 +4,19 @@ Lives here: a check a service. Not here: the counting (`sql/verify_enrichment_co
 answers arrive at the rate that the services permit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
 
-from cowrie_assets.assets.face import sql_metadata
-from cowrie_assets.assets.questions import QUESTIONS, Question
+from cowrie_assets.assets.questions import QUESTIONS
+from cowrie_assets.checks.thresholds import GATED, Thresholds
+from cowrie_assets.checks.verdict import Verdict, days_of, evaluation
 from cowrie_assets.resources import Warehouse
-from cowrie_assets.warehouse.coverage import Coverage, coverage
+from cowrie_assets.warehouse.coverage import Coverage, Gates, coverage
+from cowrie_assets.warehouse.event_chunks import Connection
+from cowrie_assets.warehouse.views import sql_file
 
-# GreyNoise is a sample and has no gate.
-GATED = (*(question.service for question in QUESTIONS.values()), "cymru")
 _SQL = "verify_enrichment_coverage.sql"
 _KEYS = {
     "dshield": "set DSHIELD_EMAIL to a contact address",
@@ -25,55 +26,72 @@ _KEYS = {
 }
 
 
-def judge(row: Coverage) -> tuple[bool, str]:
+def judge(row: Coverage | None) -> Verdict:
     """Whether it passes, in words; a service that is not configured passes, and says so."""
+    if row is None or not row.eligible_sessions:
+        return Verdict(True, "No session is eligible.", {"answered share": 1.0, "eligible sessions": 0})
+    numbers = {
+        "answered share": 1.0 if row.answered_share is None else float(row.answered_share),
+        "answered sessions": row.answered_sessions,
+        "eligible sessions": row.eligible_sessions,
+    }
     if row.gate == "not configured":
         cure = f" To have it, {_KEYS[row.service]}." if (row.main_reason or "").startswith("no key") else ""
-        return True, f"Not configured, out of the gate: {row.main_reason}.{cure}"
+        return Verdict(True, f"Not configured, out of the gate: {row.main_reason}.{cure}", numbers)
     cure = " The next run goes on where this one stopped." if row.below else ""
-    return not row.below, row.words + cure
+    return Verdict(not row.below, row.words + cure, numbers)
 
 
-def coverage_checks(daily: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
-    return [*(_daily_check(daily, question) for question in QUESTIONS.values()), _overall_checks()]
+def coverage_of_days(connection: Connection, days: Sequence[date], gates: Gates) -> dict[tuple[str, date], Coverage]:
+    """By service and day; a day without sessions is in none."""
+    window = (min(days).isoformat(), (max(days) + timedelta(days=1)).isoformat())
+    rows = coverage(connection, *window, gates)
+    return {(row.service, row.day): row for row in rows if row.day is not None}
 
 
-def _daily_check(daily: dg.DailyPartitionsDefinition, question: Question) -> dg.AssetChecksDefinition:
-    # Evaluations with a partition of their own: a check result of a run over several days loses its day.
+def coverage_checks(daily: dg.DailyPartitionsDefinition, thresholds: Thresholds) -> list[dg.AssetChecksDefinition]:
+    return [_daily_checks(daily, thresholds.coverage), _overall_checks(thresholds.coverage)]
+
+
+def _daily_checks(daily: dg.DailyPartitionsDefinition, gates: Gates) -> dg.AssetChecksDefinition:
+    # One step for all services and days: the file counts every service at once.
     @dg.multi_asset_check(
-        name=f"{question.service}_coverage",
         specs=[
             dg.AssetCheckSpec(
                 "answered",
                 asset=question.asset,
                 partitions_def=daily,
-                description="The service answered for at least 80 % of the day's eligible sessions.",
+                description=(
+                    f"The service answered for at least {gates.of(question.service):.0%} of the day's eligible "
+                    "sessions."
+                ),
             )
+            for question in QUESTIONS.values()
         ],
         can_subset=True,
     )
-    def coverage_of_days(
+    def coverage_by_day(
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse
     ) -> Iterable[dg.AssetCheckEvaluation]:
-        days = [date.fromisoformat(key) for key in context.op_execution_context.partition_keys]
+        days = days_of(context)
         with warehouse.connect() as connection:
-            rows = coverage(connection, min(days).isoformat(), (max(days) + timedelta(days=1)).isoformat())
-        by_day = {row.day: row for row in rows if row.service == question.service and row.day is not None}
-        for key in context.selected_asset_check_keys:
+            known = coverage_of_days(connection, days, gates)
+        for key in sorted(context.selected_asset_check_keys):
+            service = QUESTIONS[key.asset_key.to_user_string()].service
             for day in days:
-                passed, words = judge(by_day[day]) if day in by_day else (True, "No session to judge.")
-                yield _evaluation(key, passed, f"{day}: {words}", by_day.get(day), day)
+                verdict = judge(known.get((service, day)))
+                yield _evaluation(key, verdict, gates.of(service), day)
 
-    return coverage_of_days
+    return coverage_by_day
 
 
-def _overall_checks() -> dg.AssetChecksDefinition:
+def _overall_checks(gates: Gates) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         specs=[
             dg.AssetCheckSpec(
                 f"{service}_answered",
                 asset="session_summaries",
-                description=f"{service} answered for at least 80 % of all eligible sessions.",
+                description=f"{service} answered for at least {gates.of(service):.0%} of all eligible sessions.",
             )
             for service in GATED
         ],
@@ -83,28 +101,17 @@ def _overall_checks() -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse
     ) -> Iterable[dg.AssetCheckEvaluation]:
         with warehouse.connect() as connection:
-            overall = {row.service: row for row in coverage(connection) if row.day is None}
+            overall = {row.service: row for row in coverage(connection, gates=gates) if row.day is None}
         for key in sorted(context.selected_asset_check_keys):
-            row = overall.get(key.name.removesuffix("_answered"))
-            passed, words = judge(row) if row is not None else (True, "No session to judge.")
-            yield _evaluation(key, passed, words, row)
+            service = key.name.removesuffix("_answered")
+            yield _evaluation(key, judge(overall.get(service)), gates.of(service))
 
     return coverage_overall
 
 
 def _evaluation(
-    key: dg.AssetCheckKey, passed: bool, words: str, row: Coverage | None, day: date | None = None
+    key: dg.AssetCheckKey, verdict: Verdict, gate: float, day: date | None = None
 ) -> dg.AssetCheckEvaluation:
-    share = None if row is None else row.answered_share
-    return dg.AssetCheckEvaluation(
-        asset_key=key.asset_key,
-        check_name=key.name,
-        passed=passed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=words,
-        partition=None if day is None else day.isoformat(),
-        metadata={
-            "answered share": dg.MetadataValue.float(1.0 if share is None else float(share)),
-            "sql": sql_metadata(_SQL),
-        },
-    )
+    told = verdict if day is None else Verdict(verdict.passed, f"{day}: {verdict.words}", verdict.numbers)
+    threshold = f"answered for at least {gate:.0%} of the eligible sessions"
+    return evaluation(key, told, threshold=threshold, sql=sql_file(_SQL).read_text(encoding="utf-8"), day=day)

@@ -4,12 +4,15 @@ Lives here: one check of the asset `geo_databases`. Not here: fetching them. It 
 serves, and the assets behind it complete.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from cowrie_assets.checks.thresholds import Thresholds, length_in_words
+from cowrie_assets.checks.verdict import Verdict, evaluation
 from cowrie_assets.resources import GeoFiles
-from cowrie_assets.upstreams.geoip import OLD_DAYS, GeoFileError
+from cowrie_assets.upstreams.geoip import GeoFileError
 
 _CURE = (
     "set MAXMIND_ACCOUNT_ID and MAXMIND_LICENSE_KEY (free account at maxmind.com); without them DB-IP Lite is fetched, "
@@ -17,9 +20,10 @@ _CURE = (
 )
 
 
-def judge(geo_files: GeoFiles, now: datetime) -> tuple[bool, str]:
+def judge(geo_files: GeoFiles, now: datetime, oldest: timedelta) -> Verdict:
     """Whether both files are there and new enough, in words."""
     said, good = [], True
+    numbers: dict[str, int] = {}
     for kind, opened in (("city", geo_files.open_city), ("asn", geo_files.open_asn)):
         try:
             with opened() as file:
@@ -27,23 +31,32 @@ def judge(geo_files: GeoFiles, now: datetime) -> tuple[bool, str]:
                     good = False
                     said.append(f"there is no {kind} file")
                     continue
-                age = (now - file.built_at).days
-                good = good and age <= OLD_DAYS
-                said.append(f"the {kind} file is {file.kind} of {file.built_at:%Y-%m-%d}, {age} days old")
+                age = now - file.built_at
+                good = good and age.days <= oldest.days
+                numbers[f"{kind} file, days old"] = age.days
+                said.append(f"the {kind} file is {file.kind} of {file.built_at:%Y-%m-%d}, {age.days} days old")
         except GeoFileError as error:
             good = False
             said.append(f"the {kind} file cannot be read: {error}")
     words = f"{'; '.join(said)}.".capitalize()
-    return good, words if good else f"{words} To have current ones, {_CURE}."
+    return Verdict(good, words if good else f"{words} To have current ones, {_CURE}.", numbers)
 
 
-def geo_checks() -> list[dg.AssetChecksDefinition]:
-    return [is_current]
+def geo_checks(thresholds: Thresholds) -> dg.AssetChecksDefinition:
+    oldest = thresholds.geo_files_age
+    threshold = f"both there, and at most {length_in_words(oldest)} old"
 
+    @dg.multi_asset_check(
+        specs=[
+            dg.AssetCheckSpec("is_current", asset="geo_databases", description=f"The two geo files are {threshold}.")
+        ],
+        can_subset=True,
+    )
+    def ages_of_geo_files(
+        context: dg.AssetCheckExecutionContext, geo_files: GeoFiles
+    ) -> Iterable[dg.AssetCheckEvaluation]:
+        verdict = judge(geo_files, datetime.now(UTC), oldest)
+        for key in context.selected_asset_check_keys:
+            yield evaluation(key, verdict, threshold=threshold)
 
-@dg.asset_check(
-    asset="geo_databases", name="is_current", description=f"Both geo files are there, and at most {OLD_DAYS} days old."
-)
-def is_current(geo_files: GeoFiles) -> dg.AssetCheckResult:
-    passed, words = judge(geo_files, datetime.now(UTC))
-    return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=words)
+    return ages_of_geo_files

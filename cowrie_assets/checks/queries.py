@@ -1,15 +1,19 @@
 """Sanity of the infrastructure queries: what their stored results must agree on with a plain recount.
 
-Lives here: one check a query. Not here: the queries. The system before this one printed "complete" over queries that
-had returned nothing, or an SQL error.
+Lives here: two checks a query, and the recount of one. Not here: the queries, what they must show (`positives`). The
+system before this one printed "complete" over queries that had returned nothing, or an SQL error.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import dagster as dg
 from psycopg import sql
 
 from cowrie_assets.assets.infrastructure import QUERIES, InfrastructureQuery
+from cowrie_assets.checks.positives import missing_positives, positives_query
+from cowrie_assets.checks.thresholds import Thresholds
+from cowrie_assets.checks.verdict import Verdict, evaluation
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.event_chunks import Connection
 
@@ -103,6 +107,14 @@ _OTHER_RECOUNTS = {
 }
 
 
+def recount_query(query: InfrastructureQuery) -> str:
+    """The recount of a query: a row a finding, with what the result tells and what was counted."""
+    if query.name not in _COLUMNS:
+        return _OTHER_RECOUNTS[query.name]
+    key, column, _ = _COLUMNS[query.name]
+    return _RECOUNT.format(name=f"'{query.name}'", key=key, column=column, table=query.name)
+
+
 def findings(connection: Connection, query: InfrastructureQuery) -> list[str]:
     """What is wrong with the stored result of a query; empty where nothing is."""
     if query.name in _COLUMNS:
@@ -112,22 +124,20 @@ def findings(connection: Connection, query: InfrastructureQuery) -> list[str]:
         return ["it has never run"]
     found = [
         f"{query.label} {name}: {told or 0} sessions told, {counted or 0} counted, or their parts differ"
-        for name, told, counted in connection.execute(_OTHER_RECOUNTS[query.name].encode())
+        for name, told, counted in connection.execute(recount_query(query).encode())
     ]
     return found if base[0] else [*found, "there is no session in its window"]
 
 
 def _findings_by_snapshot(connection: Connection, query: InfrastructureQuery) -> list[str]:
-    key, column, percentage = _COLUMNS[query.name]
+    _, column, percentage = _COLUMNS[query.name]
     base = connection.execute("SELECT sessions, covered FROM query_results WHERE query = %s", (query.name,)).fetchone()
     if base is None:
         return ["it has never run"]
-    names = {"key": key, "column": column, "table": query.name, "percentage": percentage}
-    identifiers = {name: sql.Identifier(value) for name, value in names.items()}
-    recount = sql.SQL(_RECOUNT).format(name=sql.Literal(query.name), **identifiers)
+    identifiers = {"table": sql.Identifier(query.name), "percentage": sql.Identifier(percentage)}
     found = [
         f"{column} {name}: {told or 0} sessions told, {counted or 0} counted"
-        for name, told, counted in connection.execute(recount)
+        for name, told, counted in connection.execute(recount_query(query).encode())
     ]
     summary = sql.SQL("SELECT count(*), coalesce(sum({percentage}), 0) FROM {table}").format(**identifiers)
     rows, share = connection.execute(summary).fetchone() or (0, 0)
@@ -154,25 +164,77 @@ def _countries_without_asn(connection: Connection) -> list[str]:
     return [f"country {country} has sessions with an ASN, and 0 ASNs" for (country,) in connection.execute(query)]
 
 
-def query_checks() -> list[dg.AssetChecksDefinition]:
-    return [_check(query) for query in QUERIES]
+def judge_recount(connection: Connection, query: InfrastructureQuery) -> Verdict:
+    """Whether the result agrees with a recount, in words."""
+    found = findings(connection, query)
+    numbers = {"findings": len(found), "rows": _rows(connection, query)}
+    if found:
+        cure = "Materialize the query again over all sessions; if it stays, report it with sql/ and the rows."
+        return Verdict(False, f"{'; '.join(found)}. {cure}", numbers)
+    return Verdict(True, f"All {numbers['rows']:,} rows agree with a recount.", numbers)
 
 
-def _check(query: InfrastructureQuery) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=query.name,
-        name="agrees_with_a_recount",
-        description="Each row's sessions equal a plain count over the snapshots, and its percentages make sense.",
-    )
-    def agrees_with_a_recount(warehouse: Warehouse) -> dg.AssetCheckResult:
-        with warehouse.connect() as connection:
-            found = findings(connection, query)
-        words = "; ".join(found) or "Every row agrees with a recount."
+def judge_positives(connection: Connection, query: InfrastructureQuery, least: int) -> Verdict:
+    """Whether the result shows something of all that the tables hold, in words."""
+    base = connection.execute(
+        "SELECT sessions, minimum_sessions FROM query_results WHERE query = %s", (query.name,)
+    ).fetchone()
+    if base is None:
+        return Verdict(False, f"{query.name} has never run: materialize it.")
+    missing, there = missing_positives(connection, query, least)
+    rows = _rows(connection, query)
+    numbers = {"kinds of positives in the tables": there, "kinds not shown": len(missing), "rows": rows}
+    if missing:
         cure = (
-            " Materialize the query again over all sessions; if it stays, report it with sql/ and the rows."
-            if found
-            else ""
+            f"The query, or the view that it reads, loses them: compare sql/{query.sql_name} with how it was shipped."
         )
-        return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.ERROR, description=words + cure)
+        return Verdict(False, f"{'; '.join(missing)}. {cure}", numbers)
+    if not rows:
+        words = (
+            f"The result is empty: of {base[0]:,} sessions in its window no {query.label} has {base[1]:,} or more. To "
+            "see smaller ones, set minimum_sessions in the run config of the query."
+        )
+        return Verdict(True, words, numbers)
+    return Verdict(True, f"The result shows each of the {there} kinds of positives that the tables hold.", numbers)
 
-    return agrees_with_a_recount
+
+def _rows(connection: Connection, query: InfrastructureQuery) -> int:
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(query.name))).fetchone()
+    return row[0] if row else 0
+
+
+def query_checks(thresholds: Thresholds) -> list[dg.AssetChecksDefinition]:
+    return [_checks(query, thresholds.positives) for query in QUERIES]
+
+
+def _checks(query: InfrastructureQuery, least: int) -> dg.AssetChecksDefinition:
+    threshold = f"more than 0 of whatever {least} sessions or more have in the tables"
+
+    @dg.multi_asset_check(
+        name=f"{query.name}_sanity",
+        specs=[
+            dg.AssetCheckSpec(
+                "agrees_with_a_recount",
+                asset=query.name,
+                description="Each row's sessions equal a plain count over the tables, and its percentages make sense.",
+            ),
+            dg.AssetCheckSpec(
+                "shows_positives",
+                asset=query.name,
+                description=f"The result shows {threshold}, in the rows that it has.",
+            ),
+        ],
+        can_subset=True,
+    )
+    def sanity(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> Iterable[dg.AssetCheckEvaluation]:
+        error = dg.AssetCheckSeverity.ERROR
+        with warehouse.connect() as connection:
+            for key in sorted(context.selected_asset_check_keys):
+                if key.name == "agrees_with_a_recount":
+                    verdict, text = judge_recount(connection, query), recount_query(query)
+                    yield evaluation(key, verdict, threshold="exact agreement", sql=text, severity=error)
+                else:
+                    verdict, text = judge_positives(connection, query, least), positives_query(query)
+                    yield evaluation(key, verdict, threshold=threshold, sql=text, severity=error)
+
+    return sanity

@@ -115,7 +115,7 @@ def run(
 @app.command()
 def up(sandbox: Sandbox = False, port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open the Dagster UI on 127.0.0.1 over the same state; Ctrl-C ends it."""
-    from cowrie_assets.cli.launch import serve_ui
+    from cowrie_assets.cli.serve import serve_ui
     from cowrie_assets.cli.services import sandbox_services
 
     settings = _settings(sandbox=sandbox)
@@ -130,19 +130,21 @@ def coverage(
     until: Annotated[str, typer.Option(help="First moment that is left out.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Every service, overall and by day, as JSON.")] = False,
     require_coverage: Annotated[
-        bool, typer.Option(help="Exit with 3 if a configured service answered for fewer than 80 % of its sessions.")
+        bool, typer.Option(help="Exit with 3 if a configured service is below its gate: 80 %, or [checks.coverage].")
     ] = False,
     sandbox: Sandbox = False,
 ) -> None:
     """How many sessions are covered by which service, what remains and why, and when it will be done."""
+    from cowrie_assets.checks.thresholds import Thresholds
     from cowrie_assets.cli.services import coverage_as_json, show_coverage
     from cowrie_assets.warehouse.coverage import coverage as read_coverage
 
     for name, text in (("--since", since), ("--until", until)):
         _require_moment(name, text)
-    database = _database(_settings(sandbox=sandbox))
+    settings = _settings(sandbox=sandbox)
+    gates, database = Thresholds.of(settings).coverage, _database(settings)
     with database.hold(), database.connect() as connection:
-        rows = read_coverage(connection, since, until)
+        rows = read_coverage(connection, since, until, gates)
     if as_json:
         typer.echo(coverage_as_json(rows))
     else:
@@ -221,6 +223,39 @@ def refresh(
 
 
 @app.command()
+def backfill(
+    first: Annotated[str, typer.Argument(help="First day (UTC), for example 2025-09-01.")],
+    last: Annotated[str, typer.Argument(help="Last day, which is built as well.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this daily asset, and the queries after it; may be repeated.")
+    ] = None,
+    max_time: Annotated[
+        str, typer.Option(help="How long to wait for rates: seconds, or 90s, 30m, 2h. Default: [enrichment] max_time.")
+    ] = "",
+    anew: Annotated[bool, typer.Option("--anew", help="Also the steps of an interrupted backfill.")] = False,
+    sandbox: Sandbox = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build a range of days anew from the stored events, thirty days a run. Stop it with Ctrl-C whenever you like: the
+    same command goes on. Nobody is asked what is known, and what was learnt then stays."""
+    from cowrie_assets.cli.backfill import Backfill, run_backfill
+    from cowrie_assets.cli.services import sandbox_services
+    from cowrie_assets.cli.show import show_outcome
+    from cowrie_assets.lookup.configured import duration
+    from cowrie_assets.lookup.configured import max_time as configured_time
+
+    days = _day(first, "FIRST"), _day(last, "LAST")
+    settings = _settings(sandbox=sandbox)
+    wanted = Backfill.of(settings, *days, only or ())
+    seconds = duration(max_time, "--max-time") if max_time else configured_time(settings)
+    with sandbox_services() if sandbox else nullcontext():
+        settings = _read_settings(sandbox=True) if sandbox else settings
+        outcome = run_backfill(settings, console, wanted, seconds, anew=anew, verbose=verbose)
+    show_outcome(console, outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False, sandbox: Sandbox = False) -> None:
     """What the services were asked and what came of it, what the cache saved, what is left of quotas."""
     from cowrie_assets.cli.lookups import show_status, statuses_as_json
@@ -235,6 +270,31 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         typer.echo(statuses_as_json(told))
     else:
         show_status(console, told)
+
+
+@app.command("alerts")
+def alerts_now(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Send a test note to each channel instead.")] = False,
+    sandbox: Sandbox = False,
+) -> None:
+    """What fails now, since when and why; which notes wait for which channel, and why."""
+    from cowrie_assets.alerts.channels import configured_alerts
+    from cowrie_assets.alerts.delivery import undelivered
+    from cowrie_assets.alerts.incidents import failing
+    from cowrie_assets.cli.alerts import alerts_as_json, show_alerts, try_channels
+
+    settings = _settings(sandbox=sandbox)
+    alerts = configured_alerts(settings)
+    if test:
+        raise typer.Exit(0 if try_channels(console, alerts) else 1)
+    database = _database(settings)
+    with database.hold(), database.connect() as connection:
+        incidents, notes = failing(connection), undelivered(connection)
+    if as_json:
+        typer.echo(alerts_as_json(alerts, incidents, notes))
+    else:
+        show_alerts(console, alerts, incidents, notes)
 
 
 @app.command("sandbox")
@@ -267,7 +327,7 @@ def stop(sandbox: Sandbox = False) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context, sandbox: Sandbox = False) -> None:
     """Open the warehouse with psql; what follows `--` goes to psql."""
-    from cowrie_assets.cli.launch import open_psql
+    from cowrie_assets.cli.serve import open_psql
 
     raise typer.Exit(open_psql(_database(_settings(sandbox=sandbox)), context.args))
 
@@ -283,6 +343,18 @@ def session(session_id: Annotated[str, typer.Argument(help="Cowrie's session id.
     if not found:
         errors.print(f"cowrie-assets: no session {session_id!r}", markup=False)
         raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    apply: Annotated[bool, typer.Option("--apply", help="Remove it. Without this it is only shown.")] = False,
+    sandbox: Sandbox = False,
+) -> None:
+    """What is past its retention ([retention] of sensors.toml): old runs of Dagster, the ledger, alerts, and old events
+    if you said so. Shows it; removes it with --apply. Stop it whenever you like: the next one does the rest."""
+    from cowrie_assets.cli.prune import prune_and_tell
+
+    prune_and_tell(_settings(sandbox=sandbox), console, apply=apply)
 
 
 @app.command()
@@ -315,6 +387,13 @@ def _require_moment(name: str, text: str) -> None:
         datetime.fromisoformat(text or "2025-09-01")
     except ValueError:
         raise typer.BadParameter(f"{name} is {text!r}: write it as 2025-09-01 or 2025-09-01T12:00") from None
+
+
+def _day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{name} is {text!r}: write it as 2025-09-01") from None
 
 
 def _settings(*, sandbox: bool = False) -> Settings:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from cowrie_assets.alerts.channels import configured_alerts
+from cowrie_assets.alerts.sending import channel_problem
 from cowrie_assets.cowrie.logfiles import NotACowrieLog, find_log_files, require_cowrie
 from cowrie_assets.lookup.configured import configured_services
 from cowrie_assets.lookup.hot_tier import RedisTier, TierFailure
@@ -36,8 +38,8 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at state folder, database, migrations, geo files, services and logs, in the order in which they matter."""
-    looks = (_state_folder, _database, _redis, _geo_files, _services, _log_folders)
+    """Look at state folder, database, migrations, geo files, services, alerts and logs, the most needed first."""
+    looks = (_state_folder, _database, _redis, _geo_files, _services, _alerts, _log_folders)
     return [finding for look in looks for finding in look(settings)]
 
 
@@ -114,6 +116,21 @@ def _services(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "good", f"{where}, at most {service.requests} requests in {service.window:g} s")
         else:
             yield Finding(name, "warning", f"not configured: {reason}", "left out of every gate until it is")
+
+
+def _alerts(settings: Settings) -> Iterator[Finding]:
+    """Whether each channel has a URL that can be understood; nothing is sent here."""
+    channels = configured_alerts(settings).channels.values()
+    if not channels:
+        cure = "name a channel in sensors.toml, [alerts.channels]: docs/alerts.md"
+        yield Finding("alerts", "warning", "no channel: what fails is in `cowrie-assets alerts`, and told nobody", cure)
+        return
+    problems = [f"{channel.name}: {problem}" for channel in channels if (problem := channel_problem(channel))]
+    names = ", ".join(channel.name for channel in channels)
+    if problems:
+        yield Finding("alerts", "broken", "; ".join(problems), "then try it: cowrie-assets alerts --test")
+    else:
+        yield Finding("alerts", "good", f"channels: {names}", "")
 
 
 def _log_folders(settings: Settings) -> Iterator[Finding]:

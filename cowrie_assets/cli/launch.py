@@ -1,60 +1,57 @@
-"""Running the Dagster job from the command line, phase by phase, and serving its UI.
+"""Running the Dagster job from the command line, phase by phase.
 
-Lives here: Dagster's home, runs in this process with their progress, the UI's process. Not here: printing results
-(`show`), what the assets do.
+Lives here: runs in this process, with their progress. Not here: Dagster's home (`instance`), the UI (`serve`), printing
+results (`show`), what the assets do.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psutil
-from psycopg import conninfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cowrie_assets import automation
+from cowrie_assets.alerts.sensor import Told, tell
+from cowrie_assets.assets.daily import FAILED_DAYS
 from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
 from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.assets.reconstruction import days_due
+from cowrie_assets.automation import jobs
 from cowrie_assets.cli import Interrupted
+from cowrie_assets.cli.instance import end_dead_runs, prepare_dagster_home
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.lookup.configured import configured_services, max_time
 from cowrie_assets.partitions import ranges
 from cowrie_assets.progress import Status, read_statuses
 from cowrie_assets.report.escaping import visible
-from cowrie_assets.settings import Settings, SettingsError
-from cowrie_assets.warehouse.database import Database
+from cowrie_assets.settings import Settings
+from cowrie_assets.warehouse.database import Database, WarehouseError
 
 _SECONDS_OF_SILENCE = 30.0
-_EDITED_MARK = "# as shipped: "
 _INTERRUPTIONS = frozenset({"KeyboardInterrupt", "SystemExit", "DagsterExecutionInterruptedError"})
 
 
 @dataclass
 class Outcome:
-    """What a pipeline run came to. `checks` has the newest evaluation of each (asset, check, partition)."""
+    """What a pipeline run came to. `checks` has the newest evaluation of each (asset, check, partition). A failed step
+    ends the pipeline (`stopped`), unless it only names days that failed: those behind them go on."""
 
     settings: Settings
     database: Database
     failed_steps: list[str] = field(default_factory=list)
+    stopped: bool = False
     checks: dict[tuple[str, str, str | None], dg.AssetCheckEvaluation] = field(default_factory=dict)
     ingested: Mapping[str, Any] = field(default_factory=dict)
     days: int = 0
     minimum_sessions: int = 1
+    told: Told | None = None
 
     @property
     def exit_code(self) -> int:
@@ -72,11 +69,11 @@ def run_pipeline(settings: Settings, console: Console, *, minimum_sessions: int,
     """
     outcome = Outcome(settings, open_database(settings), minimum_sessions=minimum_sessions)
     with interruptible(), runners(outcome, console, verbose) as new_runner:
-        new_runner().run(automation.INGEST_JOB, automation.INGEST)
+        new_runner().run(jobs.INGEST_JOB, jobs.INGEST)
         # The first day may have moved: definitions are cheap, and the partitions follow from the state folder.
         runner = new_runner()
-        runner.run_days(automation.SESSIONS)
-        runner.run(automation.DAILY_JOB, automation.INVENTORY)
+        runner.run_days(jobs.SESSIONS)
+        runner.run(jobs.DAILY_JOB, jobs.INVENTORY)
         runner.enrich()
         runner.conclude()
     return outcome
@@ -102,9 +99,15 @@ def runners(outcome: Outcome, console: Console, verbose: bool) -> Iterator[Calla
     with ExitStack() as stack:
         stack.enter_context(outcome.database.hold())
         instance = stack.enter_context(dg.DagsterInstance.get())
-        _end_dead_runs(instance)
-        stack.enter_context(_display(console, outcome.settings))
-        yield lambda: Runner(outcome.settings, instance, outcome, verbose)
+        end_dead_runs(instance)
+        try:
+            with _display(console, outcome.settings):
+                yield lambda: Runner(outcome.settings, instance, outcome, verbose)
+        finally:
+            # Also where nothing could be loaded: that is what somebody wants to be told of.
+            if not isinstance(sys.exception(), KeyboardInterrupt):
+                with suppress(WarehouseError), outcome.database.connect() as connection:
+                    outcome.told = tell(instance, outcome.settings, connection)
 
 
 class Runner:
@@ -119,13 +122,13 @@ class Runner:
 
     def run_days(self, assets: tuple[str, ...]) -> None:
         """Run a daily asset over all its due days, in as few runs as their gaps allow."""
-        if self._outcome.failed_steps:
+        if self._outcome.stopped:
             return
         with self._outcome.database.connect() as connection:
             days = partition_days(days_due(connection, assets[0]), self._settings.start_date)
         self._outcome.days = max(self._outcome.days, len(days))
         for first, last in ranges(days):
-            self.run(automation.DAILY_JOB, assets, tags=automation.range_tags(first, last))
+            self.run(jobs.DAILY_JOB, assets, tags=jobs.range_tags(first, last))
 
     def enrich(self) -> None:
         """Ask the services about all days that can gain by it, the newest stretch first. In each stretch they share the
@@ -146,12 +149,16 @@ class Runner:
             asked = sum(configured[QUESTIONS[asset].service] for asset in assets)
             share = max(0.0, ends_at - time.monotonic()) / max(1, asked)
             config = {asset: {"config": {"max_time": share}} for asset in assets}
-            self.run(automation.DAILY_JOB, assets, config, automation.range_tags(first, last))
+            self.run(jobs.DAILY_JOB, assets, config, jobs.range_tags(first, last))
 
     def conclude(self) -> None:
         """Bring snapshots, view, queries and report up to date, and collect what the checks say."""
-        self.run_days(automation.SNAPSHOTS)
-        self.run(automation.DAILY_JOB, automation.ANSWERS, _query_config(self._outcome.minimum_sessions))
+        self.run_days(jobs.SNAPSHOTS)
+        self.run(jobs.DAILY_JOB, jobs.ANSWERS, _query_config(self._outcome.minimum_sessions))
+        self.collect_checks()
+
+    def collect_checks(self) -> None:
+        """What the checks said last, also of days that no run was about."""
         for key, evaluation in _stored_checks(self.definitions, self._instance):
             self._outcome.checks.setdefault(key, evaluation)
 
@@ -162,13 +169,13 @@ class Runner:
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        if self._outcome.failed_steps:
+        if self._outcome.stopped:
             return
         result = self.definitions.resolve_job_def(job).execute_in_process(
             asset_selection=[dg.AssetKey(name) for name in assets],
             instance=self._instance,
             run_config={"ops": config or {}, "loggers": {"console": {"config": {"log_level": self._level}}}},
-            tags={automation.COMMAND_TAG: _this_process(), **(tags or {})},
+            tags={**jobs.this_process(), **(tags or {})},
             raise_on_error=False,
         )
         for evaluation in result.get_asset_check_evaluations():
@@ -181,6 +188,11 @@ class Runner:
                 self._fail(event)
 
     def _fail(self, event: dg.DagsterEvent) -> None:
+        said = event.step_failure_data.user_failure_data
+        if said is not None and FAILED_DAYS in said.metadata:
+            self._outcome.failed_steps.append(said.description or f"{event.step_key}: some days failed")
+            return
+        self._outcome.stopped = True
         error = event.step_failure_data.error
         while error is not None and error.cause is not None:
             error = error.cause
@@ -191,82 +203,6 @@ class Runner:
         if kind == NothingToLoad.__name__:
             raise NothingToLoad(message)
         self._outcome.failed_steps.append(f"{event.step_key}: {kind}: {message}")
-
-
-def prepare_dagster_home(settings: Settings) -> Path:
-    """Dagster's home below the state folder, with the shipped dagster.yaml unless the operator edited it there."""
-    home = settings.state.dagster
-    home.mkdir(parents=True, exist_ok=True)
-    os.environ["DAGSTER_HOME"] = str(home)
-    # Resources that run elsewhere (the UI's code server) read the same settings.
-    os.environ["COWRIE_HOME"] = str(settings.home.parent if settings.mode == "sandbox" else settings.home)
-    os.environ["COWRIE_MODE"] = settings.mode
-    shipped = _shipped("dagster.yaml").read_text(encoding="utf-8")
-    target = home / "dagster.yaml"
-    if not target.exists() or _is_as_shipped(target.read_text(encoding="utf-8")):
-        text = f"{_EDITED_MARK}{sha256(shipped.encode()).hexdigest()}\n{shipped}"
-        settings.state.write(target, text)
-    return home
-
-
-def serve_ui(settings: Settings, console: Console, port: int) -> int:
-    """Run `dagster dev` on 127.0.0.1 until it ends; the embedded database stays up for as long."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise SettingsError(
-                f"port {port} is in use: is the UI open already? Else name another one: --port"
-            ) from None
-    prepare_dagster_home(settings)
-    database = Database(settings.home, settings.mode, settings.database_url)
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
-    # Started in the background of a script we inherit "ignore Ctrl-C", and Dagster, which ends on SIGTERM as on Ctrl-C,
-    # would ignore both: such a UI could only be killed.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with database.hold():
-        console.print(f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
-        process = subprocess.Popen([*command, "-w", str(_shipped("workspace.yaml"))])
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # it reached Dagster as well, which is ending
-            return process.wait()
-        finally:
-            if process.poll() is None:  # SIGTERM reached only us
-                process.terminate()
-                process.wait()
-
-
-def open_psql(database: Database, arguments: list[str]) -> int:
-    """psql on the warehouse: the one that the embedded server brings, also for an external database."""
-    from cowrie_assets.warehouse.embedded import EmbeddedServer
-
-    with database.hold():
-        binary = EmbeddedServer(Path("/")).binary("psql")
-        address = conninfo.conninfo_to_dict(database.url)
-        # A password in an argument is seen by everyone who lists processes.
-        password = {"PGPASSWORD": str(address.pop("password"))} if address.get("password") else {}
-        environment = {**os.environ, "PGTZ": "UTC", **password}
-        process = subprocess.Popen(
-            [str(binary), "-d", conninfo.make_conninfo("", **address), *arguments], env=environment
-        )
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # psql's own: it cancels a query
-                continue
-
-
-def _shipped(name: str) -> Path:
-    """A file of the project's top folder: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).parents[1]
-    return package.parent / name if (package.parent / name).exists() else package / name
-
-
-def _is_as_shipped(text: str) -> bool:
-    first, _, rest = text.partition("\n")
-    return first == _EDITED_MARK + sha256(rest.encode()).hexdigest()
 
 
 def _query_config(minimum_sessions: int) -> dict[str, Any]:
@@ -288,30 +224,6 @@ def _stored_checks(
                 evaluation = record.evaluation
                 if isinstance(evaluation, dg.AssetCheckEvaluation):  # else it was planned, and never came to it
                     yield _check_key(evaluation), evaluation
-
-
-def _this_process() -> str:
-    return f"{os.getpid()} {psutil.Process().create_time():.2f}"
-
-
-def _end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Runs of a command that was killed hold their place in the pool for ever, unless somebody ends them."""
-    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
-    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        tag = run.tags.get(automation.COMMAND_TAG)
-        if tag is None or _is_alive(tag):
-            continue
-        instance.report_run_failed(run, "its process is gone: run it again, it goes on where it was")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _is_alive(tag: str) -> bool:
-    pid, _, started = tag.partition(" ")
-    try:
-        process = psutil.Process(int(pid))
-        return f"{process.create_time():.2f}" == started and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
-from cowrie_assets import automation
 from cowrie_assets.assets.ingestion import partition_days
 from cowrie_assets.assets.observation import telling_addresses
 from cowrie_assets.assets.questions import QUESTIONS, Needs, sessions_by_address
+from cowrie_assets.automation import jobs
 from cowrie_assets.cli.launch import Outcome, interruptible, open_database, runners
 from cowrie_assets.cli.lookups import show_plan, show_status
 from cowrie_assets.lookup.answers import lookup_now
@@ -164,13 +164,13 @@ def _follow(
             days = window_days(connection, scope, outcome.settings.start_date)
         runner = new_runner()
         if scope.ips.most != 0:
-            runner.run(automation.DAILY_JOB, automation.INVENTORY, _inventory_config(limits, _share(ends_at, waiting)))
+            runner.run(jobs.DAILY_JOB, jobs.INVENTORY, _inventory_config(limits, _share(ends_at, waiting)))
             waiting = [name for name in waiting if name not in _OF_IPS]
         for asset, question in QUESTIONS.items():
             if question.service in waiting and days:
                 asked = {"max_time": _share(ends_at, waiting), "most": limits[question.service]}
                 config = {asset: {"config": {**asked, **({"commit_interval": interval} if interval else {})}}}
-                runner.run(automation.DAILY_JOB, [asset], config, automation.range_tags(days[0], days[-1]))
+                runner.run(jobs.DAILY_JOB, [asset], config, jobs.range_tags(days[0], days[-1]))
                 waiting.remove(question.service)
         runner.conclude()
 

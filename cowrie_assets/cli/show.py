@@ -15,13 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cowrie_assets.assets.infrastructure import QUERIES, read_result
+from cowrie_assets.checks.thresholds import Thresholds
 from cowrie_assets.cli.doctor import Finding
 from cowrie_assets.cli.launch import Outcome
 from cowrie_assets.cli.services import show_coverage
 from cowrie_assets.report.escaping import visible
 from cowrie_assets.report.tables import QueryResult, Value, shown
 from cowrie_assets.warehouse.coverage import coverage
-from cowrie_assets.warehouse.event_chunks import Connection, session_days, session_events
+from cowrie_assets.warehouse.event_chunks import Connection, frozen_since, session_days, session_events
 
 # What fits into 80 columns; the report and the CSV have all of them.
 _TERMINAL_COLUMNS = {
@@ -62,13 +63,15 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             _show_result(console, read_result(connection, query))
         console.print()
         console.print(Text("Coverage by service", style="bold"))
-        show_coverage(console, coverage(connection))
+        show_coverage(console, coverage(connection, gates=Thresholds.of(settings).coverage))
     _show_checks(console, outcome)
     for step in outcome.failed_steps:
         console.print(f"FAILED {step}", style="bold red", markup=False, soft_wrap=True)
     for line in str(outcome.ingested.get("notes", "none")).splitlines():
         if line != "none":
             console.print(Text(f"Note {visible(line)}", style="yellow"), soft_wrap=True)
+    if outcome.told is not None and (outcome.told.notes or outcome.told.waiting):
+        console.print(Text(f"Alerts: {outcome.told.words}", style="yellow"), soft_wrap=True)
     files = {"city": settings.geoip_city, "asn": settings.geoip_asn}
     if not all(own or (settings.state.geoip / f"{kind}.mmdb").exists() for kind, own in files.items()):
         console.print(
@@ -93,10 +96,16 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
 
 
 def show_session(console: Console, connection: Connection, session_id: str) -> int:
-    """Print every stored event of a session id, by sensor and time; the number of events."""
+    """Print every stored event of a session id, by sensor and time, and the days whose lines were pruned; the number of
+    both."""
     count = 0
     for sensor, day in session_days(connection, session_id):
         console.print(Text(f"{visible(sensor)} {day}", style="bold"))
+        pruned_at = frozen_since(connection, day)
+        if pruned_at is not None:
+            words = f"  The lines of this day were pruned on {pruned_at:%Y-%m-%d} ([retention] of sensors.toml)."
+            console.print(words, markup=False)
+            count += 1
         for instant, _, value in session_events(connection, sensor, day, session_id):
             rest = {k: v for k, v in value.items() if k not in ("eventid", "timestamp", "session", "sensor")}
             line = f"{instant}  {value['eventid']}  {_as_json(rest)}"

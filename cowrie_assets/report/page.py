@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from cowrie_assets.report.charts import chart
 from cowrie_assets.report.escaping import visible
 from cowrie_assets.report.tables import QueryResult, shown
-from cowrie_assets.warehouse.coverage import coverage
+from cowrie_assets.warehouse.coverage import Gates, coverage
 from cowrie_assets.warehouse.event_chunks import Connection
 
 _LISTS = {
@@ -38,7 +38,9 @@ _LISTS = {
 _LONGEST_TEXT = 300
 
 
-def write_report(connection: Connection, folder: Path, results: list[QueryResult], *, sandbox: bool) -> Path:
+def write_report(
+    connection: Connection, folder: Path, results: list[QueryResult], gates: Gates, *, sandbox: bool
+) -> Path:
     """Write `infrastructure_report.html`, replaced at once."""
     # Imported here: definitions load without it.
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
@@ -55,7 +57,7 @@ def write_report(connection: Connection, folder: Path, results: list[QueryResult
         lists=lists,
         sandbox=sandbox,
         base=_base(connection),
-        services=[row for row in coverage(connection) if row.day is None],
+        services=[row for row in coverage(connection, gates=gates) if row.day is None],
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "infrastructure_report.html"

@@ -1,4 +1,4 @@
-"""A query's result as Markdown and CSV.
+"""A query's result as Markdown and CSV, and any other rows as Markdown.
 
 Lives here: which columns are shown, and how values read. Not here: the queries.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -52,7 +53,7 @@ def shown(value: Value, column: str = "") -> str:
     """A value as people read it; what is unknown is a dash, never a zero. AS numbers are names: no thousands."""
     if value is None:
         return "–"
-    if column == "asn":
+    if column in ("asn", "AS"):
         return str(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
@@ -65,10 +66,15 @@ def markdown_table(result: QueryResult, limit: int) -> str:
     """The first rows as a Markdown table, hostile text escaped."""
     if not result.rows:
         return f"no row ({result.basis})"
-    columns = list(result.rows[0])
+    return f"{markdown_rows(result.rows[:limit])}\n\n{result.basis}"
+
+
+def markdown_rows(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table, headed by their columns' names, hostile text escaped."""
+    columns = list(rows[0]) if rows else []
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row[column], column) for column in columns) + " |" for row in result.rows[:limit]]
-    return "\n".join(lines) + f"\n\n{result.basis}"
+    lines += ["| " + " | ".join(_cell(row[column], column) for column in columns) + " |" for row in rows]
+    return "\n".join(lines) if rows else "none"
 
 
 def write_csv(folder: Path, result: QueryResult) -> Path:

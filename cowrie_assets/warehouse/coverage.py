@@ -5,7 +5,8 @@ Lives here: reading its rows. Not here: the counting (the file), what follows fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -14,7 +15,23 @@ from psycopg.rows import class_row
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
 
+# Of the sessions that a service can be asked about, the share that it must have answered for (promise P9).
+GATE = 0.80
 _KEYS = {"virustotal": "files", "hibp": "passwords"}
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The share from which on a service's coverage passes, 0 to 1; `services` have one of their own."""
+
+    default: float = GATE
+    services: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, service: str) -> float:
+        return self.services.get(service, self.default)
+
+
+_USUAL = Gates()
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,7 @@ class Coverage:
     seconds_to_finish: float | None
     seconds_to_gate: float | None
     gate: str
+    gate_share: float = GATE
 
     @property
     def below(self) -> bool:
@@ -66,16 +84,30 @@ class Coverage:
         if self.open_addresses and self.seconds_to_finish and self.gate != "not configured":
             told += f". At the permitted rate all of them are asked in {in_words(self.seconds_to_finish)}"
             if self.below and self.seconds_to_gate:
-                told += f", and 80 % can be reached in {in_words(self.seconds_to_gate)}"
+                told += f", and {100 * self.gate_share:g} % can be reached in {in_words(self.seconds_to_gate)}"
         return told + "."
 
 
-def coverage(connection: Connection, since: str = "", until: str = "") -> list[Coverage]:
+def coverage(connection: Connection, since: str = "", until: str = "", gates: Gates = _USUAL) -> list[Coverage]:
     """Every service over the window and each of its days, overall rows first; empty texts mean all there is."""
+    # The file knows one gate, and nearly always there is only one.
+    by_gate = {
+        share: _rows(connection, {"since": since, "until": until, "gate": str(share)})
+        for share in {gates.default, *gates.services.values()}
+    }
+    return [
+        replace(row, gate_share=gates.of(usual.service))
+        for usual in by_gate[gates.default].values()
+        if (row := by_gate[gates.of(usual.service)].get((usual.service, usual.day))) is not None
+    ]
+
+
+def _rows(connection: Connection, settings: Mapping[str, str]) -> dict[tuple[str, date | None], Coverage]:
     with connection.transaction(), connection.cursor(row_factory=class_row(Coverage)) as cursor:
-        for name, value in (("since", since), ("until", until)):
+        for name, value in settings.items():
             cursor.execute("SELECT set_config(%s, %s, true)", (f"cowrie.{name}", value))
-        return cursor.execute(sql_file("verify_enrichment_coverage.sql").read_bytes()).fetchall()
+        rows = cursor.execute(sql_file("verify_enrichment_coverage.sql").read_bytes())
+        return {(row.service, row.day): row for row in rows}
 
 
 def in_words(seconds: float) -> str:

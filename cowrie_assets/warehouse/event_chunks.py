@@ -1,7 +1,8 @@
 """The store of events: compressed chunks of raw lines, append-only, each event once.
 
-Lives here: adding what is new, reading a day's sessions back, which days an addition touches. Not here: where lines
-come from (`cowrie_assets.assets.ingestion`), what events mean (`cowrie_assets.cowrie.sessions`).
+Lives here: adding what is new, reading a day's sessions back, which days an addition touches, and what a frozen day
+(one whose lines were pruned, `cowrie_assets.assets.freezing`) means for the days beside it. Not here: where lines come
+from (`cowrie_assets.assets.ingestion`), what events mean (`cowrie_assets.cowrie.sessions`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zlib import crc32
 
@@ -29,6 +30,8 @@ DAY = timedelta(days=1)
 # A day is rebuilt in parts, by session, once its lines are more than this: memory follows the part, not the day.
 PART_BYTES = 256 << 20
 _FEW = 100
+# Shared by those who add events, held alone by who freezes a day: which days are frozen stays as it was looked up.
+_FREEZING_LOCK = 0x66726565
 
 
 # An event on its way into the store: line, digest, session id, instant, the caller's number for the file it came from.
@@ -47,6 +50,7 @@ class Added:
 def add_events(connection: Connection, sensor: str, events_by_day: dict[date, list[NewEvent]]) -> Added:
     """Append the events that the store does not have yet, one chunk a day. The caller holds the transaction."""
     added = Added()
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_FREEZING_LOCK,))
     before = _SpanReader(connection, sensor)
     additions: dict[date, Spans] = {}
     for day in sorted(events_by_day):
@@ -78,6 +82,17 @@ def add_events(connection: Connection, sensor: str, events_by_day: dict[date, li
             if (day, session_id) not in walked:
                 added.changed_days.update(_changed_days(before, additions, day, session_id, walked))
     return added
+
+
+def hold_frozen_days(connection: Connection) -> None:
+    """Wait for those who add events, and keep them waiting until the caller's transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_FREEZING_LOCK,))
+
+
+def frozen_since(connection: Connection, day: date) -> datetime | None:
+    """When the lines of a day were pruned; None where it is not frozen."""
+    row = connection.execute("SELECT frozen_at FROM frozen_days WHERE day = %s", (day,)).fetchone()
+    return row[0] if row else None
 
 
 def day_revision(connection: Connection, day: date) -> int:
@@ -131,12 +146,13 @@ def session_events(connection: Connection, sensor: str, day: date, session_id: s
 
 
 def stored_lines(connection: Connection) -> Iterator[tuple[str, bytes, bytes]]:
-    """Every stored event as (sensor, digest, raw line), chunk by chunk; for tests and checks of the store itself."""
+    """Every stored event as (sensor, digest, raw line), chunk by chunk, but for pruned lines; for tests and checks of
+    the store itself."""
     with connection.transaction(), connection.cursor(name="stored_lines") as cursor:
         cursor.itersize = 1
         cursor.execute("SELECT sensor, digests, payload FROM event_chunks ORDER BY day, sensor, sequence")
         for sensor, digests, payload in cursor:
-            for position, line in enumerate(_lines(payload)):
+            for position, line in enumerate(_lines(payload) if payload else ()):
                 yield sensor, digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES], line
 
 
@@ -152,6 +168,9 @@ class _SpanReader:
         self._connection = connection
         self._sensor = sensor
         self._days: dict[date, Spans] = {}
+        rows = connection.execute("SELECT day, runs_until FROM frozen_days")
+        self._frozen: dict[date, date] = dict(rows.fetchall())
+        self._owned: dict[date, set[str]] = {}
 
     def load(self, day: date) -> Spans:
         spans = self._days.get(day)
@@ -167,12 +186,46 @@ class _SpanReader:
 
     def links(self, day: date, session_id: str, first: str) -> bool:
         """Whether the session's events of a day go on at `first`, on the following day."""
+        decided = self.decided(day, session_id)
+        if decided is not None:
+            return decided
         earlier = self.load(day).get(session_id)
         return earlier is not None and continues(earlier[1], first)
 
     def links_on(self, day: date, session_id: str) -> bool:
         later = self.load(day + DAY).get(session_id)
         return later is not None and self.links(day, session_id, later[0])
+
+    def decided(self, day: date, session_id: str) -> bool | None:
+        """Whether the session goes on into the following day, where that was decided for good when lines were pruned;
+        None where it follows from the spans.
+
+        The rows of a frozen day stay as they are, however far they run: what is theirs of a later day begins no session
+        there, and nothing else of that day becomes theirs. Nor does a session run on into a frozen day.
+        """
+        if not self._frozen:
+            return None
+        following = day + DAY
+        if following in self._frozen:
+            return False
+        if day in self._frozen or session_id in self._owned_by_frozen(day):
+            return session_id in self._owned_by_frozen(following)
+        return None
+
+    def _owned_by_frozen(self, day: date) -> set[str]:
+        """The ids whose events of this day belong to rows of frozen days before it."""
+        owned = self._owned.get(day)
+        if owned is None:
+            owned = set()
+            reaching = [frozen for frozen, until in self._frozen.items() if frozen < day <= until]
+            if reaching:
+                rows = self._connection.execute(
+                    "SELECT session_id FROM sessions WHERE day = ANY(%s) AND sensor = %s AND last_event_at >= %s",
+                    (reaching, self._sensor, datetime.combine(day, time(), UTC)),
+                )
+                owned.update(session_id for (session_id,) in rows)
+            self._owned[day] = owned
+        return owned
 
 
 class _AfterReader:
@@ -201,6 +254,9 @@ def _changed_days(
     after = _AfterReader(before, additions)
 
     def linked(earlier: date, get: Callable[[date, str], tuple[str, str] | None]) -> bool:
+        decided = before.decided(earlier, session_id)
+        if decided is not None:
+            return decided
         left, right = get(earlier, session_id), get(earlier + DAY, session_id)
         return left is not None and right is not None and continues(left[1], right[0])
 
@@ -283,7 +339,7 @@ def _collect(
     ).fetchall()
     for digests, spans, payload in rows:
         here = wanted.intersection(unpack_spans(spans))
-        if not here:
+        if not here or not payload:  # without a payload: its lines were pruned
             continue
         # A few sessions run on over midnight: of the next day's lines only those that may be theirs are parsed.
         may_be_wanted = _mentions(here) if len(here) <= _FEW else None

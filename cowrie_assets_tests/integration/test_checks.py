@@ -1,8 +1,9 @@
 """Every asset check passes on right data and fails on each kind of wrong data.
 
-Proved here: conservation per file and over all (on logs that were really loaded), the rates of the snapshots a day, the
-recount of the queries; and that Dagster records the snapshot checks of a run over several days one by one, each with
-its day, a failing one among them. Not here: that the loading and the queries are right.
+Proved here: conservation per file and over all (on logs that were really loaded), the rates of the snapshots a day,
+the recount of the queries and what they must show, the age of lists and geo files, the gates of coverage; and that
+Dagster records the snapshot checks of a run over several days one by one, each with its day, a failing one among them.
+Not here: sensors and clocks (test_sensor_checks), freshness; that the loading and the queries are right.
 """
 
 from __future__ import annotations
@@ -14,19 +15,31 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
+from cowrie_assets.assets import infrastructure
 from cowrie_assets.assets.infrastructure import QUERIES, InfrastructureQuery, Window, run_query
 from cowrie_assets.assets.ingestion import ingest
-from cowrie_assets.automation import DAILY_JOB
+from cowrie_assets.automation.jobs import DAILY_JOB
 from cowrie_assets.checks.conservation import check_files, check_store
-from cowrie_assets.checks.queries import findings
-from cowrie_assets.checks.snapshots import RATES, Rate, check_rate
+from cowrie_assets.checks.coverage import coverage_of_days
+from cowrie_assets.checks.coverage import judge as judge_coverage
+from cowrie_assets.checks.geo import judge as judge_geo
+from cowrie_assets.checks.lists import judge_list
+from cowrie_assets.checks.positives import positives_of
+from cowrie_assets.checks.queries import findings, judge_positives, judge_recount
+from cowrie_assets.checks.snapshots import RATES, Rate, count_known, judge_rate
+from cowrie_assets.checks.thresholds import Thresholds
+from cowrie_assets.checks.verdict import Verdict
+from cowrie_assets.cli import app
 from cowrie_assets.definitions import build_definitions
+from cowrie_assets.report.page import write_report
 from cowrie_assets.resources import CowrieLogs, GeoFiles, Warehouse
 from cowrie_assets.settings import SensorNames, Settings
+from cowrie_assets.warehouse.coverage import Gates
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
-from cowrie_assets.warehouse.views import view_statement
+from cowrie_assets.warehouse.views import sql_file, view_statement
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.loglines import event, line
 
@@ -254,6 +267,16 @@ def test_a_torn_file_that_becomes_whole_beside_its_copy_leaves_the_copys_dead_le
 # --- the rates of a day --------------------------------------------------------------------------------------------
 
 SOURCE_RATE, ASN_RATE, COUNTRY_RATE = RATES
+
+
+def check_rate(
+    connection: Connection, rate: Rate, day: date, minimum: float | None = None
+) -> tuple[bool, str, float | None]:
+    """Whether a day reaches the rate, in words, and the rate itself (None where no session is eligible)."""
+    wanted = getattr(Thresholds(), rate.name) if minimum is None else minimum
+    eligible, known = count_known(connection, [day]).get((rate.name, day), (0, 0))
+    verdict = judge_rate(rate, wanted, day, eligible, known)
+    return verdict.passed, verdict.words, known / eligible if eligible else None
 
 
 @pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
@@ -578,6 +601,322 @@ def test_a_query_over_a_view_with_a_wrong_join_is_noticed(counted: Connection, w
     for query in QUERIES:
         run_query(counted, query, Window(minimum_sessions=1))
     assert all(both(counted))
+
+
+# --- what the queries must show --------------------------------------------------------------------------------------
+
+ANONYMIZATION, REPUTATION = QUERIES[2:]
+HASH = "a" * 64
+
+
+@pytest.fixture
+def positive(empty: Connection) -> Connection:
+    """Two sessions of each kind of positive that there is, and two of nothing at all, each from a source of its own."""
+    kinds = ("vpn", "proxy", "tor", "residential", "datacenter", "hosting", "mobile", "attacks", "malware", "nothing")
+    for number, kind in enumerate(kinds, 1):
+        add_sessions(empty, 2, source=f"9.9.9.{number}", prefix=kind)
+    add = """
+        INSERT INTO spur_enrichment (day, address, outcome, answered_at, is_vpn, is_proxy, is_tor, infrastructure)
+        VALUES (%s, %s, 'found', now(), %s, %s, %s, %s)
+    """
+    for number, kind in enumerate(kinds[:7], 1):
+        hidden = (kind == "vpn", kind == "proxy", kind == "tor", kind.upper() if number > 3 else None)
+        empty.execute(add, (DAY, f"9.9.9.{number}", *hidden))
+    empty.execute(
+        """
+        INSERT INTO dshield_enrichment (day, address, outcome, answered_at, attacks, reports)
+        VALUES (%s, '9.9.9.8', 'found', now(), 50, 90)
+        """,
+        (DAY,),
+    )
+    empty.execute("UPDATE sessions SET file_downloads = 1, ssh_key_injections = 1 WHERE session_id ^@ 'malware'")
+    empty.execute(
+        """
+        INSERT INTO files (day, sensor, session_id, sequence, occurred_at, transfer, sha256)
+        SELECT day, sensor, session_id, 1, first_event_at, 'download', upper(%s)
+        FROM sessions WHERE session_id ^@ 'malware'
+        """,
+        (HASH,),
+    )
+    empty.execute(
+        """
+        INSERT INTO virustotal_files (day, sha256, outcome, answered_at, malicious) VALUES (%s, %s, 'found', now(), 9)
+        """,
+        (DAY, HASH),
+    )
+    for query in QUERIES:
+        run_query(empty, query, Window(minimum_sessions=1))
+    return empty
+
+
+# What a query, or the view that it reads, once lost or could lose: each is zero then, and nothing else changes.
+LOSSES = {
+    "every country had 0 ASNs": (GEOGRAPHIC, "unique_asns = 0", "20 sessions with an AS"),
+    "downloads (11)": (GEOGRAPHIC, "total_file_downloads = 0", "2 sessions with downloads"),
+    "malware (11)": (GEOGRAPHIC, "vt_flagged_count = 0", "2 sessions with malware, by VirusTotal"),
+    "reported (11)": (GEOGRAPHIC, "dshield_flagged_count = NULL", "2 sessions of reported attackers, by DShield"),
+    "countries (12)": (SYSTEMS, "primary_country = NULL", "20 sessions with a country"),
+    "keys (12)": (SYSTEMS, "total_ssh_injections = 0", "2 sessions with planted keys"),
+    "malware (12)": (SYSTEMS, "vt_flagged_sessions = NULL", "2 sessions with malware, by VirusTotal"),
+    "reported (12)": (SYSTEMS, "dshield_flagged_sessions = 0", "2 sessions of reported attackers, by DShield"),
+    "VPNs: they were 0 for ever": (ANONYMIZATION, "vpn_sessions = 0", "2 sessions through a VPN"),
+    "proxies": (ANONYMIZATION, "proxy_sessions = NULL", "2 sessions through a proxy"),
+    "Tor": (ANONYMIZATION, "tor_sessions = 0", "2 sessions through Tor"),
+    "any of the three": (ANONYMIZATION, "anonymized_sessions = 0", "6 anonymized sessions"),
+    "home lines": (ANONYMIZATION, "residential_count = 0", "2 sessions from home lines"),
+    "datacenters": (ANONYMIZATION, "datacenter_count = 0", "2 sessions from datacenters"),
+    "hosters": (ANONYMIZATION, "hosting_count = 0", "2 sessions from hosters"),
+    "mobile lines": (ANONYMIZATION, "mobile_count = 0", "2 sessions from mobile lines"),
+    "answers of DShield": (REPUTATION, "answered_sessions = 0", "2 sessions that DShield answered for"),
+    "downloads (14)": (REPUTATION, "total_downloads = 0", "2 sessions with downloads"),
+    "malware (14)": (REPUTATION, "vt_flagged_count = 0", "2 sessions with malware, by VirusTotal"),
+}
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
+def test_a_result_that_shows_what_the_tables_hold_passes(positive: Connection, query: InfrastructureQuery) -> None:
+    verdict = judge_positives(positive, query, 1)
+    there = len(positives_of(query))
+    assert (verdict.passed, verdict.words) == (
+        True,
+        f"The result shows each of the {there} kinds of positives that the tables hold.",
+    )
+    assert judge_recount(positive, query).passed
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_result_of_zeros_where_there_is_something_is_noticed(positive: Connection, name: str) -> None:
+    query, lost, expected = LOSSES[name]
+    assert positive.execute(f"UPDATE {query.name} SET {lost}".encode()).rowcount > 0
+    verdict = judge_positives(positive, query, 1)
+    assert not verdict.passed
+    assert verdict.words.startswith(f"{expected} in the tables, 0 in the result. The query, or the view that it reads")
+
+
+MUTANTS = {
+    "the filter is never true": (
+        ANONYMIZATION,
+        "WHERE spur_infrastructure = 'DATACENTER'",
+        "WHERE false",
+        "datacenters",
+    ),
+    "the value is spelt otherwise": (ANONYMIZATION, "'HOSTING'", "'Hosting'", "hosters"),
+    "a NULL where a number is": (
+        REPUTATION,
+        "WHEN dshield_attacks IS null",
+        "WHEN true",
+        "whose attacks DShield counts",
+    ),
+    "the wrong column is counted": (GEOGRAPHIC, "count(DISTINCT asn) AS unique_asns", "0 AS unique_asns", "with an AS"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_query_that_loses_its_positives_is_noticed(
+    positive: Connection, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    query, right, wrong, what = MUTANTS[name]
+    text = sql_file(query.sql_name).read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    (tmp_path / query.sql_name).write_text(text.replace(right, wrong), encoding="utf-8")
+    monkeypatch.setattr(
+        infrastructure, "sql_file", lambda given: tmp_path / given if given == query.sql_name else sql_file(given)
+    )
+    run_query(positive, query, Window(minimum_sessions=1))
+    verdict = judge_positives(positive, query, 1)
+    assert not verdict.passed
+    assert what in verdict.words
+
+
+def test_fewer_positives_than_the_threshold_need_not_be_shown(positive: Connection) -> None:
+    positive.execute("UPDATE anonymization SET vpn_sessions = 0")
+    assert not judge_positives(positive, ANONYMIZATION, 2).passed
+    assert judge_positives(positive, ANONYMIZATION, 3).passed
+
+
+def test_positives_of_rows_that_have_too_few_sessions_are_not_sought(positive: Connection) -> None:
+    run_query(positive, REPUTATION, Window(minimum_sessions=3))
+    # Only 'no_data' is left, with the malware and without the two sessions that DShield knows.
+    assert positive.execute("SELECT reputation_bucket FROM reputation_distribution").fetchall() == [("no_data",)]
+    verdict = judge_positives(positive, REPUTATION, 1)
+    assert (verdict.passed, verdict.numbers["kinds of positives in the tables"]) == (True, 3)
+
+
+def test_a_row_that_the_limit_cut_off_need_not_show_its_positives(positive: Connection) -> None:
+    # Two rows: 'no_data' with 18 sessions, and one with the two that DShield knows.
+    positive.execute("DELETE FROM reputation_distribution WHERE reputation_bucket <> 'no_data'")
+    assert not judge_positives(positive, REPUTATION, 1).passed
+    positive.execute("UPDATE query_results SET row_limit = 1")
+    assert judge_positives(positive, REPUTATION, 1).passed
+
+
+def test_positives_outside_of_the_results_window_are_not_sought(positive: Connection) -> None:
+    run_query(positive, ANONYMIZATION, Window(since="2025-09-11"))
+    assert judge_positives(positive, ANONYMIZATION, 1).numbers["kinds of positives in the tables"] == 0
+
+
+def test_an_empty_result_says_why_it_is_empty(positive: Connection) -> None:
+    run_query(positive, GEOGRAPHIC, Window())
+    verdict = judge_positives(positive, GEOGRAPHIC, 1)
+    assert (verdict.passed, verdict.words) == (
+        True,
+        "The result is empty: of 20 sessions in its window no country has 100 or more. To see smaller ones, set "
+        "minimum_sessions in the run config of the query.",
+    )
+    positive.execute("DELETE FROM query_results")
+    assert judge_positives(positive, GEOGRAPHIC, 1).words == "geographic_distribution has never run: materialize it."
+
+
+def test_a_recount_says_how_many_rows_agree(positive: Connection) -> None:
+    assert judge_recount(positive, GEOGRAPHIC).words == "All 1 rows agree with a recount."
+    positive.execute("UPDATE geographic_distribution SET session_count = 5")
+    words = judge_recount(positive, GEOGRAPHIC).words
+    assert words.startswith("country DE: 5 sessions told, 20 counted. Materialize the query again")
+
+
+# --- the age of lists and geo files --------------------------------------------------------------------------------
+
+FETCHED = datetime(2025, 9, 10, 0, 20, tzinfo=UTC)
+
+
+def listed(connection: Connection, hours: float, *, failed: str | None = None, outcome: str = "unavailable") -> Verdict:
+    """The verdict over a copy that was fetched so many hours ago and was good for six; `failed`: why the last try was
+    in vain."""
+    connection.execute(
+        "INSERT INTO list_editions (list, fetched_at, valid_until, sha256, row_count) "
+        "VALUES ('tor_exits', %s, %s, '', 9)",
+        (FETCHED, FETCHED + timedelta(hours=6)),
+    )
+    if failed:
+        connection.execute(
+            "INSERT INTO open_questions (service, key, outcome, reason, noted_at) "
+            "VALUES ('tor_exits', 'list', %s, %s, now())",
+            (outcome, failed),
+        )
+    return judge_list(connection, "tor_exits", FETCHED + timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(
+    ("hours", "failed", "passed"),
+    [
+        (5.9, None, True),
+        (23, None, True),  # it is the night's run that fetches it
+        (48, None, True),
+        (48.1, None, False),  # two nights passed
+        (5.9, "HTTP 503", True),
+        (6.1, "HTTP 503", False),  # tried in vain
+    ],
+)
+def test_a_list_is_too_old_where_fetching_failed_or_nobody_tried(
+    empty: Connection, hours: float, failed: str | None, passed: bool
+) -> None:
+    verdict = listed(empty, hours, failed=failed)
+    assert verdict.passed is passed
+    assert "9 entries of 2025-09-10 00:20 UTC serve" in verdict.words
+    if not passed:
+        assert (failed or "it was not fetched since") in verdict.words
+        assert "look at COWRIE_FEEDS_URL" in verdict.words
+
+
+def test_a_list_that_is_switched_off_passes_and_one_that_never_came_fails(empty: Connection) -> None:
+    off = listed(empty, 1000, failed="offline: COWRIE_OFFLINE is set", outcome="not_configured")
+    assert (off.passed, off.words.split(";")[0]) == (True, "Not fetched (offline: COWRIE_OFFLINE is set)")
+    assert not judge_list(empty, "cloud_ranges", FETCHED).passed
+
+
+def test_the_age_of_geo_files_can_be_set(sample_geo_files: tuple[Path, Path]) -> None:
+    files = GeoFiles(city=str(sample_geo_files[0]), asn=str(sample_geo_files[1]))
+    with files.open_city() as city:
+        assert city is not None
+        now = city.built_at + timedelta(days=20)
+    assert judge_geo(files, now, timedelta(days=20)).passed
+    verdict = judge_geo(files, now, timedelta(days=19))
+    assert not verdict.passed
+    assert verdict.numbers["city file, days old"] == 20
+    assert "set MAXMIND_ACCOUNT_ID" in verdict.words
+
+
+# --- the gates of coverage -----------------------------------------------------------------------------------------
+
+
+def test_each_service_can_have_a_gate_of_its_own(empty: Connection) -> None:
+    for number in range(4):
+        add_sessions(empty, 1, source=f"9.9.9.{number}", prefix=str(number))
+    for table in ("dshield_enrichment", "urlhaus_enrichment"):
+        empty.execute(
+            f"INSERT INTO {table} (day, address, outcome, answered_at) "
+            "SELECT day, source_ip, 'not_found', now() FROM sessions WHERE session_id < '3'".encode()
+        )
+
+    def verdicts(gates: Gates) -> dict[str, Verdict]:
+        rows = coverage_of_days(empty, [DAY], gates)
+        return {service: judge_coverage(rows[service, DAY]) for service in ("dshield", "urlhaus")}
+
+    # Three of four.
+    usual = verdicts(Gates())
+    assert [verdict.passed for verdict in usual.values()] == [False, False]
+    own = verdicts(Gates(0.9, {"dshield": 0.75}))
+    assert [verdict.passed for verdict in own.values()] == [True, False]
+    assert own["urlhaus"].numbers == {"answered share": 0.75, "answered sessions": 3, "eligible sessions": 4}
+    lower = verdicts(Gates(0.75))
+    assert [verdict.passed for verdict in lower.values()] == [True, True]
+
+
+def test_the_words_of_coverage_name_the_gate_that_was_set(empty: Connection) -> None:
+    add_sessions(empty, 1)
+    empty.execute(
+        "INSERT INTO service_limits (limit_key, service, spacing_seconds, sustained_seconds, next_slot) "
+        "VALUES ('dshield', 'dshield', 2, 2, now())"
+    )
+    rows = coverage_of_days(empty, [DAY], Gates(0.8, {"dshield": 0.335}))
+    assert "and 33.5 % can be reached in" in judge_coverage(rows["dshield", DAY]).words
+
+
+def test_the_gate_of_the_queries_is_the_one_that_was_set(empty: Connection) -> None:
+    add_sessions(empty, 3)
+    add_sessions(empty, 1, country=None, prefix="unknown")
+    assert run_query(empty, GEOGRAPHIC, Window(minimum_sessions=1)).gate == "below the gate"
+    assert run_query(empty, GEOGRAPHIC, Window(minimum_sessions=1), 0.75).gate == "passed"
+
+
+def test_the_commands_and_the_report_judge_by_the_gate_that_was_set(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.new_database()
+    with open_connection(url) as connection:
+        connection.execute("INSERT INTO warehouse_stamp (mode) VALUES ('live')")
+        for number in range(4):
+            add_sessions(connection, 1, source=f"9.9.9.{number}", prefix=str(number))
+        connection.execute(
+            "INSERT INTO dshield_enrichment (day, address, outcome, answered_at, reason) "
+            "SELECT day, source_ip, 'not_found', now(), NULL FROM sessions WHERE session_id < '3'"
+        )
+        for table in ("urlhaus_enrichment", "spur_enrichment"):
+            connection.execute(
+                f"INSERT INTO {table} (day, address, outcome, reason) "
+                "SELECT day, source_ip, 'not_configured', 'offline' FROM sessions".encode()
+            )
+        connection.execute(
+            "INSERT INTO open_questions (service, key, outcome, reason, noted_at) "
+            "SELECT 'cymru', host(source_ip), 'not_configured', 'offline', now() FROM sessions"
+        )
+    config = tmp_path / "sensors.toml"
+    monkeypatch.setenv("COWRIE_HOME", str(tmp_path))
+    monkeypatch.setenv("COWRIE_DATABASE_URL", url)
+    monkeypatch.setenv("COWRIE_CONFIG", str(config))
+
+    def exit_code() -> int:
+        return CliRunner().invoke(app, ["coverage", "--require-coverage"]).exit_code
+
+    config.write_text("")
+    assert exit_code() == 3
+    config.write_text("[checks.coverage]\ndshield = 0.75\n")
+    assert exit_code() == 0
+    gates = Thresholds.of(Settings.from_environment()).coverage
+    with open_connection(url) as connection:
+        page = write_report(connection, tmp_path, [], gates, sandbox=False).read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if ">dshield</td>" in line)
+    assert ">passed</td>" in row
 
 
 # --- in Dagster ----------------------------------------------------------------------------------------------------

@@ -32,7 +32,6 @@ from cowrie_assets.upstreams.contract import Response
 from cowrie_assets.upstreams.urlhaus import URLhaus
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
-from cowrie_assets.warehouse.log_files import mark_changed
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_asking import (
     WRITTEN,
@@ -46,7 +45,7 @@ from cowrie_assets_tests.integration.test_asking import (
 )
 from cowrie_assets_tests.integration.test_session_snapshots import attack, forget
 from cowrie_assets_tests.pipelines import KEYS
-from cowrie_assets_tests.rows import all_digests
+from cowrie_assets_tests.rows import all_digests, sessions_changed
 
 pytestmark = pytest.mark.one_server
 
@@ -213,7 +212,7 @@ def test_running_twice_changes_nothing(connection: Connection) -> None:
             answer(connection, number, 500, ("found", "not_found")[number % 2], key=source, attacks=number)
         elif number % 2:
             kept_answers.note_open(connection, "dshield", [(source, "unavailable", "timed out")])
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     first = write_enrichment(connection, "dshield", DAY)
     before = all_digests(connection)
     assert write_enrichment(connection, "dshield", DAY) == first
@@ -442,20 +441,20 @@ def due(connection: Connection, *, can_ask: bool = True, service: str = "dshield
 def test_a_day_is_due_until_it_is_written_and_again_when_its_sessions_change(connection: Connection) -> None:
     attack(connection, "a", SOURCE, begin=at(1))
     answer(connection, 5)
-    mark_changed(connection, [DAY, DAY + timedelta(days=3)])
+    sessions_changed(connection, [DAY, DAY + timedelta(days=3)])
     assert [due(connection, can_ask=flag) for flag in (True, False)] == [[0, 3], [0, 3]]
     write_enrichment(connection, "dshield", DAY)
     write_enrichment(connection, "dshield", DAY + timedelta(days=3))
     assert [due(connection, can_ask=flag) for flag in (True, False)] == [[], []]
     assert due(connection, service="spur") == [0, 3], "each service has its own"
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     assert due(connection) == [0]
 
 
 @pytest.mark.parametrize("outcome", OPEN)
 def test_a_day_with_an_open_question_is_due_as_soon_as_it_can_be_asked(connection: Connection, outcome: str) -> None:
     attack(connection, "a", SOURCE, begin=at(1))
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     kept_answers.note_open(connection, "dshield", [(SOURCE, outcome, OPEN[outcome])])
     write_enrichment(connection, "dshield", DAY)
     # Who cannot ask any more says so: the service is out of the gate then.
@@ -469,7 +468,7 @@ def test_a_day_with_an_open_question_is_due_as_soon_as_it_can_be_asked(connectio
 def test_a_day_whose_address_is_no_longer_the_operators_own_is_due(connection: Connection) -> None:
     """An own address that was a typing error, or a machine that was given up."""
     attack(connection, "a", SOURCE, begin=at(1))
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     kept_answers.note_open(connection, "dshield", [(SOURCE, "not_applicable", "own address")])
     write_enrichment(connection, "dshield", DAY)
     # Another day's run meets the corrected gate, and gets the answer.
@@ -480,7 +479,7 @@ def test_a_day_whose_address_is_no_longer_the_operators_own_is_due(connection: C
 
 def test_a_day_whose_answer_came_through_another_day_is_due_offline_as_well(connection: Connection) -> None:
     attack(connection, "a", SOURCE, begin=at(1))
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     write_enrichment(connection, "dshield", DAY)
     assert rows(connection)[SOURCE]["outcome"] == "quota"
     answer(connection, 50, attacks=3)
@@ -489,7 +488,7 @@ def test_a_day_whose_answer_came_through_another_day_is_due_offline_as_well(conn
 
 def test_a_day_with_a_service_of_its_own_rests_on_nothing_else(connection: Connection) -> None:
     attack(connection, "a", SOURCE, begin=at(1))
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     for service in DAILY:
         answer(connection, 5, service=service)
         write_enrichment(connection, service, DAY)

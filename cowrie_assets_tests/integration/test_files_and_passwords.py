@@ -36,12 +36,11 @@ from cowrie_assets.cowrie.sessions import reconstruct
 from cowrie_assets.warehouse.copy_text import field
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
-from cowrie_assets.warehouse.log_files import mark_changed
 from cowrie_assets.warehouse.session_rows import DayRows
 from cowrie_assets.warehouse.views import sql_file
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_session_snapshots import attack, forget
-from cowrie_assets_tests.rows import all_digests
+from cowrie_assets_tests.rows import all_digests, sessions_changed
 
 pytestmark = pytest.mark.one_server
 
@@ -369,7 +368,7 @@ def test_running_twice_changes_nothing(connection: Connection) -> None:
     fill(connection)
     session(connection, "files", files=[("download", sha("a")), ("upload", sha("b"))])
     answer(connection, "virustotal", sha("a"), fields=KNOWN)
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     writers: tuple[Writer, ...] = (write_virustotal_files, write_password_stats)
     first = [write(connection, DAY) for write in writers]
     before = all_digests(connection)
@@ -549,7 +548,7 @@ def test_a_day_is_due_while_a_question_of_it_can_be_answered(
 
     session(connection, "a", files=[("download", sha("x"))], passwords=["x"])
     session(connection, "b", passwords=[None])
-    mark_changed(connection, [DAY, DAY + timedelta(days=3)])
+    sessions_changed(connection, [DAY, DAY + timedelta(days=3)])
     assert due() == [[0, 3], [0, 3]]
     write(connection, DAY + timedelta(days=3))
     note_open(connection, service, key, outcome)
@@ -559,7 +558,7 @@ def test_a_day_is_due_while_a_question_of_it_can_be_answered(
     answer(connection, service, key, 50)
     write(connection, DAY)
     assert due() == [[], []]
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     assert due() == [[0], [0]]
 
 

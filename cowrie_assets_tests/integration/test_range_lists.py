@@ -30,7 +30,6 @@ from cowrie_assets.sandbox import answers
 from cowrie_assets.sandbox.server import Sandbox
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
-from cowrie_assets.warehouse.log_files import mark_changed
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_asking import (
     WRITTEN,
@@ -43,7 +42,7 @@ from cowrie_assets_tests.integration.test_asking import (
 )
 from cowrie_assets_tests.integration.test_session_snapshots import PRIVATE, attack, current, forget, versions
 from cowrie_assets_tests.pipelines import KEYS
-from cowrie_assets_tests.rows import all_digests
+from cowrie_assets_tests.rows import all_digests, sessions_changed
 
 LISTS = ("tor_exits", "cloud_ranges")
 LISTED = ("list_editions", *LISTS)
@@ -630,7 +629,7 @@ def test_a_private_address_is_never_typed(connection: Connection) -> None:
 
 def test_a_later_edition_betters_the_basis_and_the_old_version_stays(connection: Connection) -> None:
     attack(connection, "a", TOR, begin=at(12))
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     write_snapshots(connection, DAY)
     steps: list[tuple[float, Typed]] = [
         (30, ("tor", "observed_after", 30)),
@@ -683,7 +682,7 @@ def due_after(connection: Connection, editions: Sequence[float], new: float) -> 
     """The days (0: DAY) that are due after an edition came, where five days are built on others."""
     forget(connection, *LISTED, "day_builds", "event_days")
     days = [DAY + timedelta(days=number) for number in range(-2, 3)]
-    mark_changed(connection, days)
+    sessions_changed(connection, days)
     for hours in editions:
         edition(connection, "tor_exits", hours, 6)
     for day in days:
@@ -756,7 +755,7 @@ def test_a_type_is_that_of_the_edition_that_held_and_a_day_is_due_if_any_of_its_
 ) -> None:
     forget(connection, *LISTED, "sessions", "session_snapshots", "day_builds", "event_days", "ip_inventory")
     days = [DAY + timedelta(days=number) for number in range(-2, 3)]
-    mark_changed(connection, days)
+    sessions_changed(connection, days)
     for hour in set(story.attacks):
         attack(connection, str(hour), TOR, begin=at(hour + 0.5))
     moments = sorted(story.editions)

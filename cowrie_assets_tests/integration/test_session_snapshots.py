@@ -24,9 +24,8 @@ from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.assets.snapshots import write_snapshots
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
-from cowrie_assets.warehouse.log_files import mark_changed
 from cowrie_assets_tests.conftest import Server
-from cowrie_assets_tests.rows import all_digests
+from cowrie_assets_tests.rows import all_digests, sessions_changed
 
 DAY = date(2025, 9, 10)
 NOON = datetime(2025, 9, 10, 12, tzinfo=UTC)
@@ -574,7 +573,7 @@ def test_a_day_is_due_until_it_rests_on_its_sessions_and_on_every_edition(connec
     def is_due() -> bool:
         return days_due(connection, "session_snapshots") == {DAY}
 
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     assert is_due()
     write_snapshots(connection, DAY)
     assert not is_due()
@@ -589,7 +588,7 @@ def test_a_day_is_due_until_it_rests_on_its_sessions_and_on_every_edition(connec
     assert is_due()
     write_snapshots(connection, DAY)
     assert not is_due()
-    mark_changed(connection, [DAY])  # late lines
+    sessions_changed(connection, [DAY])  # late lines
     assert is_due()
 
 
@@ -598,7 +597,7 @@ def test_a_day_written_before_its_inventory_is_due_again(connection: Connection)
     observe(connection, asns=[(-1, 1)], source=OTHER_SOURCE)
     attack(connection)
     forget(connection, "ip_inventory")
-    mark_changed(connection, [DAY])
+    sessions_changed(connection, [DAY])
     write_snapshots(connection, DAY)
     assert current(connection)["asn_reason"] == "not in the inventory yet"
     # Now the inventory runs: the same edition is asked about the new address.

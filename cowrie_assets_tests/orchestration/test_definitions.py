@@ -42,6 +42,7 @@ EDGES = {
     },
     **{query.name: {"session_summaries"} for query in QUERIES},
     "infrastructure_report": {query.name for query in QUERIES},
+    "storage_use": set(),
 }
 ANSWERS = {
     "dshield": "dshield_enrichment",
@@ -60,7 +61,10 @@ CHECKS = {
     *((asset, "answered") for asset in ANSWERS.values()),
     *(("session_summaries", f"{service}_answered") for service in (*ANSWERS, "cymru")),
     *((name, "is_current") for name in ("geo_databases", "tor_exits", "cloud_ranges")),
-    *((query.name, "agrees_with_a_recount") for query in QUERIES),
+    *((query.name, name) for query in QUERIES for name in ("agrees_with_a_recount", "shows_positives")),
+    ("sessions", "sensors_heard"),
+    ("sessions", "clocks_agree"),
+    ("session_summaries", "up_to_date"),
 }
 
 LOADING = """

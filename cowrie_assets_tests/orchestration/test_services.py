@@ -268,7 +268,7 @@ def test_without_keys_only_those_that_need_none_are_asked(
         assert seen == [("not_applicable",), ("not_configured",)]
     assert rows(outcome, "SELECT DISTINCT outcome FROM virustotal_files") == [("not_configured",)]
     failed = {check for (_, check, _), found in outcome.checks.items() if not found.passed}
-    assert failed == {"is_current"}, "nothing fails for want of a key; the sample's geo files are as old as the sample"
+    assert failed == {"is_current", "up_to_date"}, "nothing fails for want of a key; the sample is old"
     for query in ("geographic_distribution", "asn_infrastructure", "anonymization"):
         assert rows(outcome, f"SELECT * FROM {query} LIMIT 1"), query
     assert rows(outcome, "SELECT DISTINCT vpn_sessions, tor_sessions > 0 FROM anonymization") == [(None, True)]

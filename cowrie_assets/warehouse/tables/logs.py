@@ -15,9 +15,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-from cowrie_assets.warehouse.tables.columns import count, large_count, metadata
+from cowrie_assets.warehouse.tables.columns import count, large_count, metadata, moment
 
 # Made with the database itself: a sandbox warehouse never serves live data, nor the other way round.
 warehouse_stamp = Table(
@@ -75,6 +76,8 @@ event_chunks = Table(
     Column("digests", LargeBinary, nullable=False, comment="16 bytes an event, in the order of the payload"),
     Column("spans", LargeBinary, nullable=False, comment="zstd of JSON: session id to its first and last instant here"),
     Column("payload", LargeBinary, nullable=False, comment="zstd of the raw lines, joined by newlines"),
+    # By the server's clock: what a sensor's clock can be held against. No rebuilt row depends on it.
+    Column("loaded_at", moment(), server_default=text("clock_timestamp()"), comment="NULL: loaded before 0004"),
 )
 
 dead_letter_events = Table(

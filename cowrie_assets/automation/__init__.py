@@ -1,0 +1,1 @@
+"""What runs together, when, and what follows what: jobs, schedules, sensors."""

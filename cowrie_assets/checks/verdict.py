@@ -1,0 +1,64 @@
+"""The form in which every check answers: passed or not, in words, with the numbers behind them.
+
+Lives here: a verdict, and how Dagster is told of it. Not here: anything that is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import dagster as dg
+
+Number = dg.MetadataValue | int | float | str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`words` say what was found, and where it fails why, and what to do; `numbers` are shown beside them."""
+
+    passed: bool
+    words: str
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+
+
+def days_of(context: dg.AssetCheckExecutionContext) -> list[date]:
+    """The days that a run of a daily check is about.
+
+    Raises:
+        dg.Failure: the run is about no day.
+    """
+    run = context.op_execution_context
+    if not (run.has_partition_key or run.has_partition_key_range):
+        raise dg.Failure("This check judges days: choose a day, or give the run the tag dagster/partition.")
+    return [date.fromisoformat(key) for key in run.partition_keys]
+
+
+def evaluation(
+    key: dg.AssetCheckKey,
+    verdict: Verdict,
+    *,
+    threshold: str,
+    sql: str | None = None,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
+    day: date | None = None,
+) -> dg.AssetCheckEvaluation:
+    """What Dagster stores. Of a daily check each day has its own: a check *result* of a run over several days is
+    stored without any, and stands beside as many that were planned and never came."""
+    shown = {} if sql is None else {"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```")}
+    return dg.AssetCheckEvaluation(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=verdict.passed,
+        severity=severity,
+        description=verdict.words,
+        partition=None if day is None else day.isoformat(),
+        metadata={**verdict.numbers, "threshold": threshold, **shown},
+    )
+
+
+def named(names: list[str], most: int = 5) -> str:
+    """The first of many, and how many more there are."""
+    told = ", ".join(names[:most])
+    return told if len(names) <= most else f"{told} and {len(names) - most} more"
