@@ -56,7 +56,7 @@ def events(
 def _metadata(done: Ingested, out_of_range: int) -> dict[str, dg.MetadataValue | int]:
     changed = sorted(partition_days(done.changed_days))
     told = [*done.skipped, *done.problems]
-    notes = "\n".join(f"- {str(path)}: {markdown_text(reason)}" for path, reason in told)
+    notes = "\n".join(f"- {markdown_code(str(path))}: {markdown_text(reason)}" for path, reason in told)
     return {
         "files read": done.files,
         "files unchanged": done.unchanged_files,

@@ -24,7 +24,7 @@ from cowrie_assets.assets.ingestion import NothingToLoad, partition_days
 from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.assets.reconstruction import days_due
 from cowrie_assets.automation import jobs
-from cowrie_assets.cli import Interrupted
+from cowrie_assets.cli.frame import Interrupted
 from cowrie_assets.cli.instance import end_dead_runs, prepare_dagster_home
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.lookup.configured import configured_services, max_time

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from cowrie_assets.cli import Interrupted
 from cowrie_assets.cli.backfill import DAILY, Backfill, run_backfill
+from cowrie_assets.cli.frame import Interrupted
 from cowrie_assets.cli.launch import Outcome, Runner
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.settings import Settings, SettingsError

@@ -16,6 +16,7 @@ from cowrie_assets.resources import GeoFiles, Warehouse
 from cowrie_assets.settings import Settings
 from cowrie_assets.warehouse.tables import metadata
 from cowrie_assets.warehouse.views import VIEWS
+from cowrie_assets_tests.orchestration.definitions_snapshot import SNAPSHOT, snapshot
 
 EDGES = {
     "events": set(),
@@ -181,3 +182,8 @@ def test_the_first_partition_follows_the_earliest_event(tmp_path: Path) -> None:
     specs = build_definitions(settings=settings).resolve_all_asset_specs()
     firsts = {spec.partitions_def.get_first_partition_key() for spec in specs if spec.partitions_def is not None}
     assert firsts == {"2018-05-06"}
+
+
+def test_the_definitions_are_those_of_the_snapshot() -> None:
+    """A change is meant, and read: run the module `definitions_snapshot`, and look at the diff."""
+    assert snapshot() == SNAPSHOT.read_text(encoding="utf-8")
