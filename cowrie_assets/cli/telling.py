@@ -97,7 +97,10 @@ def refresh(
     since: Since = "",
     until: Until = "",
     max_time: Annotated[
-        str, typer.Option(help="How long to wait for rates: seconds, or 90s, 30m, 2h. Default: [enrichment] max_time.")
+        str,
+        typer.Option(
+            help="How long to wait for rates: 90 (seconds), 90s, 30m, 2h. Default: max_time of \\[enrichment]."
+        ),
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and ask nobody.")] = False,
     commit_interval: Annotated[

@@ -87,7 +87,10 @@ def backfill(
         list[str] | None, typer.Option(help="Only this daily asset, and the queries after it; may be repeated.")
     ] = None,
     max_time: Annotated[
-        str, typer.Option(help="How long to wait for rates: seconds, or 90s, 30m, 2h. Default: [enrichment] max_time.")
+        str,
+        typer.Option(
+            help="How long to wait for rates: 90 (seconds), 90s, 30m, 2h. Default: max_time of \\[enrichment]."
+        ),
     ] = "",
     anew: Annotated[bool, typer.Option("--anew", help="Also the steps of an interrupted backfill.")] = False,
     sandbox: Sandbox = False,
@@ -152,7 +155,7 @@ def prune(
     apply: Annotated[bool, typer.Option("--apply", help="Remove it. Without this it is only shown.")] = False,
     sandbox: Sandbox = False,
 ) -> None:
-    """What is past its retention ([retention] of sensors.toml): old runs of Dagster, the ledger, alerts, and old events
+    """What is past its retention (set in sensors.toml): old runs of Dagster, the ledger, alerts, and old events
     if you said so. Shows it; removes it with --apply. Stop it whenever you like: the next one does the rest."""
     from cowrie_assets.cli.prune import prune_and_tell
 
