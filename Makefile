@@ -35,7 +35,7 @@ stop: $(VENV)/.runtime ## Stop the embedded database
 	$(BIN)/cowrie-assets stop $(if $(SANDBOX),--sandbox)
 
 test: $(VENV)/.development ## Everything that CI runs, on a real PostgreSQL that it starts itself
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak and not alone"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak and not alone"
 	$(BIN)/python -m pytest -m "alone and not soak"
 
 check: $(VENV)/.development ## Formatting, lint, types, SQL, imports

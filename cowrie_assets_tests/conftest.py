@@ -106,16 +106,20 @@ def server(request: pytest.FixtureRequest, embedded_server: Server, external_ser
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long proofs on one server; and the longest files first, so that two processes end together."""
+    """Long proofs on one server. First the files that wait for a daemon most of the time, then the longest ones, so
+    that all processes have work and end together."""
     twice = [i for i in items if i.get_closest_marker("one_server") and "external" in i.name.split("[")[-1]]
     left_out = set(twice)
     config.hook.pytest_deselected(items=twice)
     items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    items.sort(key=lambda item: (item.path.stem not in WAITING, item.path.stem not in LONGEST))
 
 
+WAITING = frozenset({"test_browser", "test_daemon"})
 LONGEST = frozenset(
     {
+        *("test_automation", "test_backfill_command", "test_housekeeping", "test_metadata", "test_production_instance"),
+        *("test_alert_sensor", "test_partitioned_checks"),
         *("test_services", "test_real_logs", "test_pipeline", "test_refresh", "test_command_line", "test_secrets"),
         *("test_asking", "test_egress", "test_kills", "test_coverage"),
     }

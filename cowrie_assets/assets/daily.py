@@ -74,13 +74,12 @@ class DailyRun:
         whole = dict(cost or {})
         built = beside_days(self._context.instance, self._asset, self._built)
         if not self._failed:
-            self._context.add_asset_metadata(whole)
             for day, metadata in built.items():
-                self._context.add_asset_metadata(metadata, partition_key=day.isoformat())
+                self._context.add_asset_metadata({**metadata, **whole}, partition_key=day.isoformat())
             return
         # A failed step materializes nothing by itself, and Dagster counts as failed what it did not see materialized.
         for day, metadata in sorted(built.items()):
-            event = dg.AssetMaterialization(self._asset, partition=day.isoformat(), metadata={**whole, **metadata})
+            event = dg.AssetMaterialization(self._asset, partition=day.isoformat(), metadata={**metadata, **whole})
             self._context.log_event(event)
         if self._built:
             tag = {UNCHECKED_TAG: self._asset.to_user_string()}
@@ -93,7 +92,8 @@ class DailyRun:
         more = f"; and {len(days) - 3} more" if len(days) > 3 else ""
         return dg.Failure(
             f"{len(days)} of {len(self.days)} days of {self._asset.to_user_string()} failed"
-            f"{', the others are done' if self._built else ''}. {told}{more}. When the cause is mended, materialize these days again.",
+            f"{', the others are done' if self._built else ''}. {told}{more}. When the cause is mended, materialize "
+            "these days again.",
             metadata={
                 FAILED_DAYS: dg.MetadataValue.json([day.isoformat() for day in days]),
                 "reasons": dg.MetadataValue.json({day.isoformat(): self._failed[day] for day in days}),

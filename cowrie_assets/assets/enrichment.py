@@ -105,8 +105,8 @@ def _enrichment_asset(daily: dg.DailyPartitionsDefinition, question: Question) -
                 _log(context.log.info, question, tally)
                 write()
             run.show(answers_of_days(connection, question, run.built))
-            cost = cost_of_run(connection, client.service(), context.run.run_id)
-            run.finish(connection, {**_asked(question, tally), **cost})
+            cost = {**_asked(question, tally), **cost_of_run(connection, client.service(), context.run.run_id)}
+            run.finish(connection, {f"run: {name}": value for name, value in cost.items()})
 
     return enrichment
 

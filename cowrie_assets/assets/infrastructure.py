@@ -254,9 +254,7 @@ def _report_asset(gates: Gates) -> dg.AssetsDefinition:
         ),
     )
     @patient
-    def infrastructure_report(
-        context: dg.AssetExecutionContext, warehouse: Warehouse
-    ) -> dg.MaterializeResult[None]:
+    def infrastructure_report(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
         with warehouse.connect() as connection:
             results = [read_result(connection, query) for query in QUERIES]
             path = write_report(

@@ -23,9 +23,7 @@ LISTS = {
 }
 
 
-def list_assets(
-    services: Mapping[str, Service], looked_at: timedelta, oldest: timedelta
-) -> list[dg.AssetsDefinition]:
+def list_assets(services: Mapping[str, Service], looked_at: timedelta, oldest: timedelta) -> list[dg.AssetsDefinition]:
     """An asset a list; each is to be looked at when its copy is no longer current, or every `looked_at` where that is
     longer, and is too old for certain when nobody did for `oldest`."""
     lives = {name: timedelta(seconds=services[name].ttl_found) for name in LISTS}

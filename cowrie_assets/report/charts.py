@@ -14,7 +14,7 @@ from cowrie_assets.report.tables import QueryResult
 _WIDTH = 760
 _LEFT, _RIGHT = 60, _WIDTH - 20
 _TOP, _PLOT = 34, 190
-_BARS = 15
+_BARS, _BAR = 15, 320  # at most, and the longest
 _BLUE = "#4f6bed"
 _SHARES = {
     "anonymization_ratio": ("any", INK),
@@ -72,8 +72,8 @@ def bars(title: str, counts: Sequence[tuple[str, int]]) -> str:
     shown = counts[:_BARS]
     names = [shortened(name, _LONGEST_NAME) for name, _ in shown]
     left = 24 + max(map(width_of, names), default=0)
-    picture = Picture(_WIDTH, 40 + 22 * len(shown), title)
-    scale = (_RIGHT - 60 - left) / max((count for _, count in shown), default=1) if any(n for _, n in shown) else 0
+    picture = Picture(round(max(left + _BAR + 80, 24 + 1.2 * width_of(title))), 40 + 22 * len(shown), title)
+    scale = _BAR / max([1, *(count for _, count in shown)])
     picture.boxes([(left, _TOP + 22 * row, count * scale, 15) for row, (_, count) in enumerate(shown)], _BLUE)
     heights = [_TOP + 12 + 22 * row for row in range(len(shown))]
     picture.words(((left - 6, y, name) for y, name in zip(heights, names, strict=True)), anchor="end")

@@ -133,7 +133,9 @@ def see_the_graph(browser: Browser) -> None:
     browser.open("/")
     browser.page.get_by_role("link", name="Lineage").click()
     browser.expect_text("infrastructure")
-    browser.page.keyboard.press("Alt+e")  # every group opens
+    browser.page.get_by_role("button", name="settings", exact=True).click()
+    browser.page.get_by_role("menuitem", name="Expand all groups").click()
+    browser.page.keyboard.press("Escape")
     for asset in ("events", *EVERYTHING):
         # What is too long for its box is cut in the middle.
         browser.expect_text(re.compile(f"^{asset[:4]}.*{asset[-2:]}$"))
@@ -143,7 +145,7 @@ def see_the_graph(browser: Browser) -> None:
 def see_the_coverage_of_each_day(browser: Browser, days: list[str]) -> None:
     browser.look_at_check("spur_enrichment", "answered", tab="Partitions")
     for day in days:
-        browser.page.get_by_text(day, exact=True).first.click()
+        browser.page.get_by_text(day, exact=True).filter(visible=True).last.click()
         browser.expect_text(re.compile(rf"^{day}: \d+ of \d+ eligible sessions are answered"))
         browser.expect_text(PASSED)
     browser.picture("coverage_by_day")
@@ -165,7 +167,7 @@ def see_an_outage(desk: Desk, day: str) -> None:
     desk.browser.wait_for_run(RUN_SECONDS)
     desk.browser.look_at_check("spur_enrichment", "answered")
     expect_verdict(desk.browser, "Failed", day)
-    desk.browser.expect_text(re.compile(rf"^{day}: 0 of \d+ eligible sessions .* answered with status 503"))
+    desk.browser.expect_text(re.compile(rf"^{day}: \d+ of \d+ eligible sessions .* answered with status 503"))
     desk.browser.picture("failed_check")
     note = desk.told(f"WARN: spur_enrichment.answered failed for {day}")
     assert "answered with status 503" in note
@@ -189,3 +191,12 @@ def expect_verdict(browser: Browser, verdict: str, day: str) -> None:
     browser.expect_text("Latest execution")
     browser.expect_text(re.compile(f"^{verdict}$"))
     browser.expect_text(day)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="checks of days do not say which materialization they judge, and Dagster shows them as missing"
+)
+def test_the_days_of_a_check_are_shown_in_the_colour_of_their_verdict(desk: Desk) -> None:
+    with desk.browser.telling():
+        desk.browser.look_at_check("spur_enrichment", "answered", tab="Partitions")
+        desk.browser.expect_text(re.compile(r"^Passed\s*\(15\)$"), seconds=10)

@@ -286,8 +286,8 @@ def test_a_day_of_sessions_shows_what_an_operator_wants(world: World) -> None:
 @pytest.mark.parametrize("asset", QUESTIONS)
 def test_a_day_of_answers_shows_coverage_cost_and_age(world: World, asset: str) -> None:
     told = world.told(asset, DAYS[1])
-    assert {"coverage", "requests", "quota", "left open", "dagster/row_count"} <= set(told)
-    rates = [value.value for name, value in told.items() if name.startswith("hit rate: ")]
+    assert {"coverage", "run: requests", "run: quota", "run: left open", "dagster/row_count"} <= set(told)
+    rates = [value.value for name, value in told.items() if name.startswith("run: hit rate: ")]
     if asset == "password_stats":
         assert told["answered share of sessions"].value == 0.0
         assert "open, and why" in told
@@ -298,7 +298,7 @@ def test_a_day_of_answers_shows_coverage_cost_and_age(world: World, asset: str) 
 
 
 def test_quotas_that_are_left_are_numbers(world: World) -> None:
-    assert isinstance(world.told("virustotal_files", DAYS[0])["quota left"], dg.IntMetadataValue)
+    assert isinstance(world.told("virustotal_files", DAYS[0])["run: quota left"], dg.IntMetadataValue)
     inventory = world.told("ip_inventory")
     assert isinstance(inventory["greynoise: quota left"], dg.IntMetadataValue)
     assert inventory["cymru: requests"].value == 0

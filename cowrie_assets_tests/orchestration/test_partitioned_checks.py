@@ -119,7 +119,7 @@ def assert_recorded_by_day(definitions: dg.Definitions, instance: dg.DagsterInst
             assert evaluation.partition == day
             assert (evaluation.description or "").startswith(f"{day}: ")
             assert evaluation.metadata["threshold"].value
-            assert str(evaluation.metadata["sql"].value).startswith("```sql\n")
+            assert str(evaluation.metadata["sql"].value).startswith(("```sql\n", "sql/"))
     for spec in specs(definitions):
         found = recorded(instance, spec.key)
         if spec.partitions_def is None and found:
