@@ -19,7 +19,6 @@ from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 from PIL import Image
 from playwright.sync_api import Error, Locator, Page, Request, expect, sync_playwright
 
@@ -28,7 +27,6 @@ PICTURES = "COWRIE_PICTURES"
 # Where jobs and sensors are.
 LOCATION = "/locations/cowrie_assets.definitions"
 SIZE = (1400, 900)
-_COLOURS = 96
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # A page's own; what a run takes is told where it is waited for.
 _PATIENCE_SECONDS = 60
@@ -109,13 +107,13 @@ class Browser:
         expect(self.page.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=1000 * seconds)
 
     def picture(self, name: str) -> None:
-        """Save what is seen, if pictures are wanted: a few colours make it a third as large."""
+        """Save what is seen, if pictures are wanted; with 256 colours it is half as large."""
         if self.pictures is None:
             return
         # What still moves is not seen on it; an image that is being loaded would be missing.
         self.page.wait_for_load_state("networkidle")
         seen = Image.open(BytesIO(self.page.screenshot(animations="disabled", caret="hide")))
-        seen.convert("RGB").quantize(_COLOURS).save(self.pictures / f"{name}.png", optimize=True)
+        seen.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(self.pictures / f"{name}.png", optimize=True)
 
     def _either(self, name: str) -> Locator:
         """A button, or a link that looks like one."""
@@ -138,14 +136,11 @@ def chromium() -> str | None:
 
 @contextmanager
 def browsing(url: str, evidence: Path) -> Iterator[Browser]:
-    """A browser on the UI at `url`; skips the test where there is none."""
-    program = chromium()
-    if program is None:
-        pytest.skip("there is no chromium: apt-get install --no-install-recommends chromium")
+    """A browser on the UI at `url`."""
     # A sandbox of its own needs rights that root in a container has not. Only loopback is looked at.
     arguments = ["--no-proxy-server", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=arguments)
+        opened = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         context = opened.new_context(
             viewport={"width": SIZE[0], "height": SIZE[1]}, locale="en-US", timezone_id="UTC", reduced_motion="reduce"
         )

@@ -179,7 +179,6 @@ def _environment(folder: Path, server: EmbeddedServer) -> dict[str, str]:
         "COWRIE_HOME": str(folder / "home"),
         "DAGSTER_HOME": str(folder / "home/dagster"),
         "PGPASSFILE": str(folder / "pgpass"),
-        "MPLCONFIGDIR": str(folder / "matplotlib"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
     }

@@ -89,8 +89,9 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
             yield Station(folder / "state", days, sandbox, known, ui)
 
 
+@pytest.mark.timeout(600)
 def test_a_backfill_of_thirty_days_ends_complete_within_the_limits(station: Station) -> None:
-    status, assets = station.ui.follow(station.ui.backfill(EVERYTHING, station.days), seconds=400)
+    status, assets = station.ui.follow(station.ui.backfill(EVERYTHING, station.days), seconds=500)
     assert status == "COMPLETED_SUCCESS", assets
     for asset in DAILY:
         assert assets[asset]["numPartitionsMaterialized"] == 30

@@ -78,7 +78,7 @@ import psycopg
 psycopg.connect = refuse
 import cowrie_assets.definitions
 print(time.monotonic() - begun)
-assert "matplotlib" not in sys.modules and "alembic" not in sys.modules
+assert "apprise" not in sys.modules and "alembic" not in sys.modules
 """
 
 

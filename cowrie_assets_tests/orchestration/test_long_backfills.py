@@ -19,7 +19,7 @@ from cowrie_assets_tests.pipelines import KEYS
 from cowrie_assets_tests.rows import digest
 from cowrie_assets_tests.ui import Ui, end, environment, wait_until
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]
 
 DAYS = 390
 ENOUGH = 2400.0
