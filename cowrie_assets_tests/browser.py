@@ -82,13 +82,14 @@ class Browser:
         self.page.wait_for_url("**/runs/**")
 
     def wait_for_run(self, seconds: float) -> None:
-        """On the page of a run: until it has ended, and well."""
-        status = self.page.get_by_text(_ENDED).first
+        """On the page of a run, or of a backfill's only one: until it has ended, and well."""
+        status = self.page.get_by_text(_ENDED).filter(visible=True).first
         expect(status).to_be_visible(timeout=1000 * seconds)
         assert status.inner_text() == "Success"
 
-    def wait_for_backfill(self, seconds: float) -> None:
-        """On the page of a backfill: until it has ended, and well."""
+    def wait_for_backfill(self, page: str, seconds: float) -> None:
+        """Until the backfill of that page has ended, and well."""
+        self.open(page)
         status = (
             self.page.get_by_text("Status", exact=True).locator("..").get_by_text(re.compile("^(Succeeded|Failed)"))
         )

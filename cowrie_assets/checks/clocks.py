@@ -22,7 +22,7 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 
 from cowrie_assets.checks.thresholds import Thresholds, length_in_words
-from cowrie_assets.checks.verdict import Verdict, days_of, evaluation, named
+from cowrie_assets.checks.verdict import Verdict, days_of, evaluations_of_days, named
 from cowrie_assets.report.escaping import markdown_code
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.event_chunks import Connection, unpack_spans
@@ -153,7 +153,7 @@ def clock_checks(daily: dg.DailyPartitionsDefinition, thresholds: Thresholds) ->
         with warehouse.connect() as connection:
             verdicts = dict(judge_days(connection, days_of(context), skew))
         for key in context.selected_asset_check_keys:
-            for day, verdict in verdicts.items():
-                yield evaluation(key, verdict, threshold=threshold, sql=f"{_QUERY};\n{_LOADED_QUERY}", day=day)
+            query = f"{_QUERY};\n{_LOADED_QUERY}"
+            yield from evaluations_of_days(context.instance, key, verdicts, threshold=threshold, sql=query)
 
     return clock_skew

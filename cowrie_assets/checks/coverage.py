@@ -5,14 +5,13 @@ answers arrive at the rate that the services permit.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 
 import dagster as dg
 
 from cowrie_assets.assets.questions import QUESTIONS
 from cowrie_assets.checks.thresholds import GATED, Thresholds
-from cowrie_assets.checks.verdict import Verdict, days_of, evaluation
+from cowrie_assets.checks.verdict import Verdict, days_of, evaluation, evaluations_of_days
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.coverage import Coverage, Gates, coverage
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -79,9 +78,8 @@ def _daily_checks(daily: dg.DailyPartitionsDefinition, gates: Gates) -> dg.Asset
             known = coverage_of_days(connection, days, gates)
         for key in sorted(context.selected_asset_check_keys):
             service = QUESTIONS[key.asset_key.to_user_string()].service
-            for day in days:
-                verdict = judge(known.get((service, day)))
-                yield _evaluation(key, verdict, gates.of(service), day)
+            verdicts = {day: _of_day(judge(known.get((service, day))), day) for day in days}
+            yield from evaluations_of_days(context.instance, key, verdicts, threshold=_threshold(gates.of(service)))
 
     return coverage_by_day
 
@@ -105,18 +103,16 @@ def _overall_checks(gates: Gates) -> dg.AssetChecksDefinition:
             overall = {row.service: row for row in coverage(connection, gates=gates) if row.day is None}
         for key in sorted(context.selected_asset_check_keys):
             service = key.name.removesuffix("_answered")
-            yield _evaluation(key, judge(overall.get(service)), gates.of(service))
+            sql = sql_file(_SQL).read_text(encoding="utf-8")
+            yield evaluation(key, judge(overall.get(service)), threshold=_threshold(gates.of(service)), sql=sql)
 
     return coverage_overall
 
 
-def _evaluation(
-    key: dg.AssetCheckKey, verdict: Verdict, gate: float, day: date | None = None
-) -> dg.AssetCheckEvaluation:
-    told = verdict if day is None else Verdict(verdict.passed, f"{day}: {verdict.words}", verdict.numbers)
-    threshold = f"answered for at least {gate:.0%} of the eligible sessions"
-    if day is None:
-        return evaluation(key, told, threshold=threshold, sql=sql_file(_SQL).read_text(encoding="utf-8"))
-    # By name: Dagster keeps each day's evaluation for ever, three times, and 22 kB of SQL were most of it.
-    named = replace(told, numbers={**told.numbers, "sql": f"sql/{_SQL}"})
-    return evaluation(key, named, threshold=threshold, day=day)
+def _of_day(verdict: Verdict, day: date) -> Verdict:
+    # The file by name: Dagster keeps each day's evaluation for ever, three times, and 22 kB of SQL were most of it.
+    return Verdict(verdict.passed, f"{day}: {verdict.words}", {**verdict.numbers, "sql": f"sql/{_SQL}"})
+
+
+def _threshold(gate: float) -> str:
+    return f"answered for at least {gate:.0%} of the eligible sessions"

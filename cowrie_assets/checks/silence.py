@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from cowrie_assets.checks.thresholds import Silence, Thresholds
-from cowrie_assets.checks.verdict import Verdict, days_of, evaluation, named
+from cowrie_assets.checks.verdict import Verdict, days_of, evaluations_of_days, named
 from cowrie_assets.report.escaping import markdown_code
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -116,7 +116,6 @@ def silence_checks(daily: dg.DailyPartitionsDefinition, thresholds: Thresholds) 
         with warehouse.connect() as connection:
             verdicts = dict(judge_days(connection, days, silence, datetime.now(UTC)))
         for key in context.selected_asset_check_keys:
-            for day, verdict in verdicts.items():
-                yield evaluation(key, verdict, threshold=threshold, sql=_QUERY, day=day)
+            yield from evaluations_of_days(context.instance, key, verdicts, threshold=threshold, sql=_QUERY)
 
     return sensor_silence

@@ -11,7 +11,7 @@ from datetime import date
 import dagster as dg
 
 from cowrie_assets.checks.thresholds import Thresholds
-from cowrie_assets.checks.verdict import Verdict, days_of, evaluation
+from cowrie_assets.checks.verdict import Verdict, days_of, evaluations_of_days
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.event_chunks import Connection
 
@@ -122,15 +122,17 @@ def snapshot_checks(daily: dg.DailyPartitionsDefinition, thresholds: Thresholds)
         with warehouse.connect() as connection:
             counted = count_known(connection, days)
         for rate in RATES:
-            for day in days if rate.name in selected else []:
-                eligible, known = counted.get((rate.name, day), (0, 0))
-                yield evaluation(
-                    selected[rate.name],
-                    judge_rate(rate, wanted[rate.name], day, eligible, known),
-                    threshold=f"at least {wanted[rate.name]:.0%}",
-                    sql=_QUERY,
-                    severity=rate.severity,
-                    day=day,
-                )
+            if rate.name not in selected:
+                continue
+            least = wanted[rate.name]
+            verdicts = {day: judge_rate(rate, least, day, *counted.get((rate.name, day), (0, 0))) for day in days}
+            yield from evaluations_of_days(
+                context.instance,
+                selected[rate.name],
+                verdicts,
+                threshold=f"at least {least:.0%}",
+                sql=_QUERY,
+                severity=rate.severity,
+            )
 
     return snapshot_rates

@@ -5,11 +5,16 @@ Lives here: a verdict, and how Dagster is told of it. Not here: anything that is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
 import dagster as dg
+
+# No public name. Without it Dagster takes a verdict for one on an older materialization, and shows the day as missing.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Judged,
+)
 
 Number = dg.MetadataValue | int | float | str
 
@@ -43,9 +48,9 @@ def evaluation(
     sql: str | None = None,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
     day: date | None = None,
+    judged: Judged | None = None,
 ) -> dg.AssetCheckEvaluation:
-    """What Dagster stores. Of a daily check each day has its own: a check *result* of a run over several days is
-    stored without any, and stands beside as many that were planned and never came."""
+    """What Dagster stores; `judged` is the materialization that the verdict is about."""
     shown = {} if sql is None else {"sql": dg.MetadataValue.md(f"```sql\n{sql}\n```")}
     return dg.AssetCheckEvaluation(
         asset_key=key.asset_key,
@@ -55,7 +60,42 @@ def evaluation(
         description=verdict.words,
         partition=None if day is None else day.isoformat(),
         metadata={**verdict.numbers, "threshold": threshold, **shown},
+        target_materialization_data=judged,
     )
+
+
+def evaluations_of_days(
+    instance: dg.DagsterInstance,
+    key: dg.AssetCheckKey,
+    verdicts: Mapping[date, Verdict],
+    *,
+    threshold: str,
+    sql: str | None = None,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """One for each day, about its newest materialization: a check *result* of a run over several days is stored without
+    any day, and stands beside as many that were planned and never came."""
+    judged = _newest_materializations(instance, key.asset_key, verdicts)
+    for day, verdict in verdicts.items():
+        yield evaluation(
+            key, verdict, threshold=threshold, sql=sql, severity=severity, day=day, judged=judged.get(day.isoformat())
+        )
+
+
+def _newest_materializations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, days: Collection[date]
+) -> dict[str, Judged]:
+    materialized = dg.DagsterEventType.ASSET_MATERIALIZATION
+    newest = instance.get_latest_storage_id_by_partition(asset, materialized, {day.isoformat() for day in days})
+    if not newest:
+        return {}
+    found = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(newest.values()))
+    return {
+        str(record.partition_key): Judged(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in instance.fetch_materializations(found, limit=len(newest)).records
+    }
 
 
 def named(names: list[str], most: int = 5) -> str:

@@ -117,6 +117,8 @@ def assert_recorded_by_day(definitions: dg.Definitions, instance: dg.DagsterInst
             assert status in ("SUCCEEDED", "FAILED"), (spec.key, "left as planned")
             assert evaluation is not None
             assert evaluation.partition == day
+            # Else Dagster takes it for one on an older materialization, and shows the day as missing.
+            assert evaluation.target_materialization_data is not None
             assert (evaluation.description or "").startswith(f"{day}: ")
             assert evaluation.metadata["threshold"].value
             assert str(evaluation.metadata["sql"].value).startswith(("```sql\n", "sql/"))
