@@ -291,8 +291,8 @@ def test_every_tick_of_every_schedule_asks_for_a_run_that_its_job_can_have(world
     moment = datetime(2025, 3, 3, 4, 0, tzinfo=UTC)
     for schedule in definitions.schedules or ():
         assert isinstance(schedule, dg.ScheduleDefinition)
-        context = dg.build_schedule_context(world.instance, moment, resources=definitions.resources)
-        (request,) = schedule.evaluate_tick(context).run_requests or ()
+        with dg.build_schedule_context(world.instance, moment, resources=definitions.resources) as context:
+            (request,) = schedule.evaluate_tick(context).run_requests or ()
         job = definitions.resolve_job_def(schedule.job_name)
         if schedule.name not in ("current_lists", "housekeeping"):  # nobody is asked here, nothing trimmed
             assert job.execute_in_process(instance=world.instance, tags=dict(request.tags)).success, schedule.name
