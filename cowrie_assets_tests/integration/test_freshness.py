@@ -21,6 +21,8 @@ from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.log_files import mark_changed
 from cowrie_assets_tests.conftest import Server
 
+pytestmark = pytest.mark.one_server
+
 # The morning after: yesterday, the 20th, is the newest complete day.
 NOW = datetime(2025, 9, 21, 8, tzinfo=UTC)
 YESTERDAY = date(2025, 9, 20)

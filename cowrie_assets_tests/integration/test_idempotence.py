@@ -23,6 +23,8 @@ from cowrie_assets_tests.integration.test_ingestion import load
 from cowrie_assets_tests.loglines import event, stamp
 from cowrie_assets_tests.rows import empty, log_digests
 
+pytestmark = pytest.mark.one_server
+
 EVENT_IDS = (
     "session.connect",
     "session.closed",

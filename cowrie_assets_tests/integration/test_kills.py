@@ -21,6 +21,8 @@ from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.integration.test_ingestion import load
 from cowrie_assets_tests.rows import log_digests
 
+pytestmark = pytest.mark.one_server
+
 LOADING = """
 import sys
 from pathlib import Path

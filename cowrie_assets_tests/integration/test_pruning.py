@@ -35,6 +35,8 @@ from cowrie_assets_tests.integration.test_ingestion import load, one
 from cowrie_assets_tests.loglines import event, stamp, write_log
 from cowrie_assets_tests.rows import all_digests, digest, empty
 
+pytestmark = pytest.mark.one_server
+
 NOW = datetime(2025, 3, 20, 12, tzinfo=UTC)
 
 

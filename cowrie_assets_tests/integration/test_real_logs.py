@@ -21,6 +21,8 @@ from cowrie_assets_tests.oracle import Oracle, count
 from cowrie_assets_tests.pipelines import run_live
 from cowrie_assets_tests.rows import log_digests
 
+pytestmark = pytest.mark.one_server
+
 
 @pytest.fixture(scope="module")
 def oracle(shared_data: Path) -> Oracle:

@@ -27,6 +27,8 @@ from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.loglines import event, write_log
 
+pytestmark = pytest.mark.one_server
+
 DAY = date(2025, 9, 20)
 LONG_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
 SILENCE, SKEW = Thresholds().silence, Thresholds().clock_skew
