@@ -62,14 +62,18 @@ def test_ten_kills_at_random_moments_change_no_row(
     for _ in range(10):
         url = embedded_server.new_database()
         process = loading(url, folder)
-        time.sleep(chance.uniform(0, seconds))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        begun = time.monotonic()
+        try:
+            process.wait(timeout=chance.uniform(0, seconds))
+            seconds = time.monotonic() - begun  # it ended first, and so shows how long its work takes by now
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL
         with open_connection(url) as connection:
             load(connection, folder)
             assert log_digests(connection) == expected
     # The moments are spread over the whole of the work, so nearly all of them hit it.
-    assert killed >= 2  # on a busy machine many moments come too early or too late
+    assert killed >= 5
 
 
 @pytest.mark.soak
