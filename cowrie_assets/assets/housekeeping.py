@@ -18,7 +18,7 @@ from cowrie_assets.assets.instance_storage import InstanceStorage
 from cowrie_assets.assets.instance_trimming import trim_instance
 from cowrie_assets.lookup.retention import Retention
 from cowrie_assets.report.charts import use_chart
-from cowrie_assets.report.escaping import markdown_text
+from cowrie_assets.report.tables import markdown_rows
 from cowrie_assets.resources import RetentionPeriods, Warehouse
 from cowrie_assets.settings import StateFolder
 from cowrie_assets.warehouse.event_chunks import Connection
@@ -113,38 +113,31 @@ def _parts(uses: Sequence[Use]) -> str:
     rest = uses[_SHOWN:]
     known = [use.growth for use in rest if use.growth is not None]
     others = Use(f"{len(rest)} others", sum(use.bytes for use in rest), None, sum(known) if known else None)
-    rows = [
-        (
-            markdown_text(use.part),
-            shown_bytes(use.bytes),
-            "–" if use.rows is None else f"{use.rows:,}",
-            "–" if use.growth is None else shown_bytes(use.growth),
-        )
-        for use in (*uses[:_SHOWN], *([others] if rest else []))
-    ]
-    return _table(("part", "takes", "rows", "grows a day"), rows)
+    return markdown_rows(
+        [
+            {
+                "part": use.part,
+                "takes": shown_bytes(use.bytes),
+                "rows": use.rows,
+                "grows a day": None if use.growth is None else shown_bytes(use.growth),
+            }
+            for use in (*uses[:_SHOWN], *([others] if rest else []))
+        ]
+    )
 
 
 def _pruned(parts: Sequence[Prunable]) -> str:
-    rows = [
-        (
-            markdown_text(part.part),
-            markdown_text(part.what),
-            "for ever" if part.cut is None and not part.note else f"{part.rows:,}",
-            shown_bytes(part.bytes),
-            _day(part.oldest),
-            _day(part.cut),
-            markdown_text(part.note),
-        )
-        for part in parts
-    ]
-    return _table(("part", "what", "rows", "bytes", "oldest", "older than", "note"), rows)
-
-
-def _day(moment: datetime | None) -> str:
-    return "–" if moment is None else f"{moment:%Y-%m-%d}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    return markdown_rows(
+        [
+            {
+                "part": part.part,
+                "what": part.what,
+                "rows": part.rows,
+                "bytes": shown_bytes(part.bytes),
+                "oldest": part.oldest_day,
+                "older than": part.cut_day,
+                "note": part.note,
+            }
+            for part in parts
+        ]
+    )

@@ -43,6 +43,14 @@ COMMAND_TAG = "cowrie/process"
 PRIORITY_TAG = "dagster/priority"
 TODAYS_PRIORITY = {PRIORITY_TAG: "10"}
 
+# Runs that left the queue and have not ended: each has, or should have, a process.
+RUNNING = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
 INGEST_RUNS = dg.define_asset_job(
     INGEST_JOB,
     selection=dg.AssetSelection.assets(*INGEST),

@@ -28,6 +28,7 @@ from cowrie_assets.automation.jobs import (
     INGEST_JOB,
     INGEST_RUNS,
     RANGE_TAGS,
+    RUNNING,
     TODAYS_PRIORITY,
     is_alive,
 )
@@ -36,13 +37,7 @@ from cowrie_assets.warehouse.database import WarehouseUnreachable
 
 NEW_LOGS = "new_logs"
 DUE_DAYS = "due_days"
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+_UNFINISHED = [dg.DagsterRunStatus.QUEUED, *RUNNING]
 _ACTIVE_BACKFILL = ("REQUESTED", "CANCELING", "FAILING")
 _SENSOR_TAG = "dagster/sensor_name"
 _RUN_KEY_TAG = "dagster/run_key"

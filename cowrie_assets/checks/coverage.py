@@ -24,6 +24,8 @@ _KEYS = {
     "spur": "set SPUR_API_KEY",
     "virustotal": "set VT_API_KEY (free for non-commercial use, virustotal.com)",
 }
+# The assets that ask: which to materialize where nothing was asked yet.
+_ASKED_BY = {question.service: question.asset for question in QUESTIONS.values()} | {"cymru": "ip_inventory"}
 
 
 def judge(row: Coverage | None) -> Verdict:
@@ -38,8 +40,15 @@ def judge(row: Coverage | None) -> Verdict:
     if row.gate == "not configured":
         cure = f" To have it, {_KEYS[row.service]}." if (row.main_reason or "").startswith("no key") else ""
         return Verdict(True, f"Not configured, out of the gate: {row.main_reason}.{cure}", numbers)
-    cure = " The next run goes on where this one stopped." if row.below else ""
-    return Verdict(not row.below, row.words + cure, numbers)
+    return Verdict(not row.below, f"{row.words} {_cure(row)}".rstrip(), numbers)
+
+
+def _cure(row: Coverage) -> str:
+    if not row.below:
+        return ""
+    if row.never_asked:
+        return f"Nobody asked yet: materialize {_ASKED_BY[row.service]}, or run the job daily."
+    return "The next run goes on where this one stopped."
 
 
 def coverage_of_days(connection: Connection, days: Sequence[date], gates: Gates) -> dict[tuple[str, date], Coverage]:

@@ -16,11 +16,12 @@ from typing import Literal
 
 from cowrie_assets.alerts.channels import configured_alerts
 from cowrie_assets.alerts.sending import channel_problem
+from cowrie_assets.checks.thresholds import Thresholds
 from cowrie_assets.cowrie.logfiles import NotACowrieLog, find_log_files, require_cowrie
 from cowrie_assets.lookup.configured import configured_services
 from cowrie_assets.lookup.hot_tier import RedisTier, TierFailure
 from cowrie_assets.settings import Settings
-from cowrie_assets.upstreams.geoip import OLD_DAYS, GeoFile, GeoFileError
+from cowrie_assets.upstreams.geoip import GeoFile, GeoFileError
 from cowrie_assets.warehouse.database import SCHEMA_VERSION, Database, WarehouseError
 from cowrie_assets.warehouse.embedded import EmbeddedServerError
 
@@ -98,12 +99,12 @@ def _geo_files(settings: Settings) -> Iterator[Finding]:
             continue
         try:
             with GeoFile(path) as file:
-                age = (datetime.now(UTC) - file.built_at).days
-                found = f"{path}: {file.kind} of {file.built_at:%Y-%m-%d}, {age} days old"
+                age = datetime.now(UTC) - file.built_at
+                found = f"{path}: {file.kind} of {file.built_at:%Y-%m-%d}, {age.days} days old"
         except GeoFileError as error:
             yield Finding(what, "broken", str(error), f"set {variable} to a good file" if own else f"remove {path}")
             continue
-        old = age > OLD_DAYS and settings.mode == "live"
+        old = age > Thresholds.of(settings).geo_files_age and settings.mode == "live"
         yield Finding(what, "warning" if old else "good", found, "download a current edition" if old else "")
 
 

@@ -26,6 +26,12 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The demo's warehouse instead of the live one.")]
+Since = Annotated[str, typer.Option(help="First moment, for example 2025-09-01.")]
+Until = Annotated[str, typer.Option(help="First moment that is left out.")]
+MaxTime = Annotated[
+    str,
+    typer.Option(help="How long to wait for rates: 90 (seconds), 90s, 30m, 2h. Default: max_time of \\[enrichment]."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log as well.")]
 
 

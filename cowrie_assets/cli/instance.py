@@ -12,16 +12,10 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from cowrie_assets.automation.jobs import COMMAND_TAG, is_alive
+from cowrie_assets.automation.jobs import COMMAND_TAG, RUNNING, is_alive
 from cowrie_assets.settings import Settings
 
 _EDITED_MARK = "# as shipped: "
-_UNFINISHED = [
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
@@ -44,7 +38,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> int:
     """End the runs whose process is gone: nobody else would, and they would hold their place in queue and pools for
     ever. Those of the UI are then tried again (`run_retries` of dagster.yaml)."""
     ended = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=RUNNING)):
         lives = is_alive(run.tags) if COMMAND_TAG in run.tags else _worker_may_live(instance, run.run_id)
         if lives:
             continue

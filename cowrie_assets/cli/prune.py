@@ -54,18 +54,12 @@ def _show(console: Console, parts: Sequence[Prunable]) -> None:
     for column in ("rows", "bytes", "oldest", "older than"):
         table.add_column(column, justify="right", no_wrap=True)
     for part in parts:
-        # What is kept for ever has no cut.
-        cut = "for ever" if part.cut is None and not part.note else _day(part.cut)
         table.add_row(
             Text(visible(part.part)),
             Text(visible(part.what)),
             f"{part.rows:,}",
             shown_bytes(part.bytes),
-            _day(part.oldest),
-            cut,
+            part.oldest_day,
+            part.cut_day,
         )
     console.print(table)
-
-
-def _day(moment: datetime | None) -> str:
-    return "–" if moment is None else f"{moment:%Y-%m-%d}"

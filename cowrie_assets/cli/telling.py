@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cowrie_assets.cli.frame import (
+    MaxTime,
     Sandbox,
+    Since,
+    Until,
     Verbose,
     app,
     console,
@@ -26,8 +29,6 @@ from cowrie_assets.report.escaping import visible
 if TYPE_CHECKING:
     from cowrie_assets.cli.refresh import Scope
 
-Since = Annotated[str, typer.Option(help="First moment, for example 2025-09-01.")]
-Until = Annotated[str, typer.Option(help="First moment that is left out.")]
 Sessions = Annotated[
     str, typer.Option(help="Sessions whose source and passwords to ask about: a number, all (or 0), none.")
 ]
@@ -37,8 +38,8 @@ Ips = Annotated[str, typer.Option(help="Addresses to ask Team Cymru and GreyNois
 
 @app.command()
 def coverage(
-    since: Annotated[str, typer.Option(help="First moment, for example 2025-09-01.")] = "",
-    until: Annotated[str, typer.Option(help="First moment that is left out.")] = "",
+    since: Since = "",
+    until: Until = "",
     as_json: Annotated[bool, typer.Option("--json", help="Every service, overall and by day, as JSON.")] = False,
     require_coverage: Annotated[
         bool, typer.Option(help="Exit with 3 if a configured service is below its gate: 80 %, or [checks.coverage].")
@@ -96,12 +97,7 @@ def refresh(
     ips: Ips = "all",
     since: Since = "",
     until: Until = "",
-    max_time: Annotated[
-        str,
-        typer.Option(
-            help="How long to wait for rates: 90 (seconds), 90s, 30m, 2h. Default: max_time of \\[enrichment]."
-        ),
-    ] = "",
+    max_time: MaxTime = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and ask nobody.")] = False,
     commit_interval: Annotated[
         int, typer.Option(help="Bring the tables up to date after so many keys. Answers are kept one by one.", min=1)

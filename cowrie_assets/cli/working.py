@@ -14,7 +14,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from cowrie_assets.cli.frame import Sandbox, Verbose, app, console, database_of, day_of, read_settings, settings_for
+from cowrie_assets.cli.frame import (
+    MaxTime,
+    Sandbox,
+    Verbose,
+    app,
+    console,
+    database_of,
+    day_of,
+    read_settings,
+    settings_for,
+)
 
 # The sample's days are fixed, so that a second demo finds nothing new.
 DEMO_LAST_DAY = date(2025, 9, 12)
@@ -86,12 +96,7 @@ def backfill(
     only: Annotated[
         list[str] | None, typer.Option(help="Only this daily asset, and the queries after it; may be repeated.")
     ] = None,
-    max_time: Annotated[
-        str,
-        typer.Option(
-            help="How long to wait for rates: 90 (seconds), 90s, 30m, 2h. Default: max_time of \\[enrichment]."
-        ),
-    ] = "",
+    max_time: MaxTime = "",
     anew: Annotated[bool, typer.Option("--anew", help="Also the steps of an interrupted backfill.")] = False,
     sandbox: Sandbox = False,
     verbose: Verbose = False,

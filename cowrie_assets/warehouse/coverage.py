@@ -66,6 +66,11 @@ class Coverage:
         return self.gate == "below the gate"
 
     @property
+    def never_asked(self) -> bool:
+        """Whether nothing of it was ever asked: neither answered nor refused."""
+        return 0 < self.eligible_sessions == self.not_asked_sessions
+
+    @property
     def keys(self) -> str:
         """What the service is asked about: addresses, files or passwords."""
         return _KEYS.get(self.service, "addresses")
@@ -82,7 +87,10 @@ class Coverage:
         if self.open_addresses:
             told += f"; {self.open_addresses:,} of {self.eligible_addresses:,} {self.keys} are open: {self.main_reason}"
         if self.open_addresses and self.seconds_to_finish and self.gate != "not configured":
-            told += f". At the permitted rate all of them are asked in {in_words(self.seconds_to_finish)}"
+            # "In a moment" beside "nobody asks before 1 minute is over" would be no answer to when.
+            stopped = self.unavailable_sessions or self.quota_sessions
+            rate = "Once it can be asked again, at the permitted rate" if stopped else "At the permitted rate"
+            told += f". {rate} all of them are asked in {in_words(self.seconds_to_finish)}"
             if self.below and self.seconds_to_gate:
                 told += f", and {100 * self.gate_share:g} % can be reached in {in_words(self.seconds_to_gate)}"
         return told + "."

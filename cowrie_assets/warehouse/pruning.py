@@ -43,6 +43,16 @@ class Prunable:
     cut: datetime | None = None
     note: str = ""
 
+    @property
+    def oldest_day(self) -> str:
+        """The day of the oldest, in words."""
+        return _day(self.oldest)
+
+    @property
+    def cut_day(self) -> str:
+        """The first day that is kept, in words; what is kept for ever has no cut."""
+        return "for ever" if self.cut is None and not self.note else _day(self.cut)
+
 
 @dataclass(frozen=True)
 class _Rule:
@@ -208,3 +218,7 @@ def reclaim(connection: Connection, table: str) -> None:
     """Let new rows take the room of removed ones. The embedded server is stopped when nobody uses it, and its own
     vacuum may never come. (What a table once had goes back to the disk by VACUUM FULL alone, which locks it.)"""
     connection.execute(f"VACUUM (ANALYZE) {table}".encode())
+
+
+def _day(moment: datetime | None) -> str:
+    return "–" if moment is None else f"{moment:%Y-%m-%d}"

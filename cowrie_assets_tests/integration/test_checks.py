@@ -869,7 +869,26 @@ def test_the_words_of_coverage_name_the_gate_that_was_set(empty: Connection) -> 
         "VALUES ('dshield', 'dshield', 2, 2, now())"
     )
     rows = coverage_of_days(empty, [DAY], Gates(0.8, {"dshield": 0.335}))
-    assert "and 33.5 % can be reached in" in judge_coverage(rows["dshield", DAY]).words
+    words = judge_coverage(rows["dshield", DAY]).words
+    assert "and 33.5 % can be reached in" in words
+    assert words.endswith("Nobody asked yet: materialize dshield_enrichment, or run the job daily.")
+
+
+def test_what_cannot_be_asked_now_is_not_promised_in_a_moment(empty: Connection) -> None:
+    add_sessions(empty, 1)
+    empty.execute(
+        "INSERT INTO service_limits (limit_key, service, spacing_seconds, sustained_seconds, next_slot) "
+        "VALUES ('dshield', 'dshield', 2, 2, now())"
+    )
+    reason = "HTTP 503, 5 failures in a row; nobody asks before 1 minute is over"
+    empty.execute(
+        "INSERT INTO dshield_enrichment (day, address, outcome, reason) "
+        "SELECT day, source_ip, 'unavailable', %s FROM sessions",
+        (reason,),
+    )
+    words = judge_coverage(coverage_of_days(empty, [DAY], Gates())["dshield", DAY]).words
+    assert f"{reason}. Once it can be asked again, at the permitted rate all of them are asked in" in words
+    assert words.endswith("The next run goes on where this one stopped.")
 
 
 def test_the_gate_of_the_queries_is_the_one_that_was_set(empty: Connection) -> None:
