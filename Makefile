@@ -36,7 +36,7 @@ stop: $(VENV)/.runtime ## Stop the embedded database
 
 test: $(VENV)/.development ## Everything that CI runs, on a real PostgreSQL that it starts itself
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak and not alone"
-	$(BIN)/python -m pytest -m "alone and not soak"
+	$(BIN)/python -m pytest -n 2 -m "alone and not soak"
 
 check: $(VENV)/.development ## Formatting, lint, types, SQL, imports
 	$(BIN)/ruff format --check .

@@ -28,10 +28,16 @@ from cowrie_assets.cli.frame import (
 
 # The sample's days are fixed, so that a second demo finds nothing new.
 DEMO_LAST_DAY = date(2025, 9, 12)
+SAMPLE_SESSIONS = 1500
 
 
 @app.command()
-def demo(verbose: Verbose = False) -> None:
+def demo(
+    sessions: Annotated[
+        int, typer.Option(help="Sessions a day: each brings questions for the services, so fewer are quicker.", min=100)
+    ] = SAMPLE_SESSIONS,
+    verbose: Verbose = False,
+) -> None:
     """Run the whole job in the sandbox, on sample traffic that is generated first and services that are emulated."""
     from cowrie_assets.cli.launch import run_pipeline
     from cowrie_assets.cli.services import sandbox_services, show_ledger
@@ -39,8 +45,8 @@ def demo(verbose: Verbose = False) -> None:
     from cowrie_assets.sandbox.traffic import write_sample_logs
 
     settings = settings_for(sandbox=True)
-    console.print("Generating sample traffic: 4 days, 2 sensors …")
-    write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY)
+    console.print(f"Generating sample traffic: 4 days, 2 sensors, {sessions:,} sessions a day …")
+    write_sample_logs(settings.log_folders[0], DEMO_LAST_DAY, sessions_per_day=sessions)
     console.print(
         "Starting the sandbox's services; their limits and the client's are raised, 1,500 requests a second …"
     )

@@ -6,16 +6,19 @@ import contextlib
 import gzip
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from cowrie_assets.cli import main
 from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.loglines import event, line, write_log
 from cowrie_assets_tests.pipelines import CLOSED
@@ -39,6 +42,34 @@ class Command:
 @pytest.fixture
 def command(tmp_path: Path, embedded_server: Server) -> Command:
     return Command(tmp_path / "home", embedded_server.new_database(migrated=False))
+
+
+@dataclass
+class Here:
+    """The same commands in this process, which has loaded Dagster already: for what fails before it does anything."""
+
+    command: Command
+    monkeypatch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        known = {"DAGSTER_HOME": "", "COWRIE_MODE": "live", **self.command.environment, **environment}
+        for name in [name for name in os.environ if name.startswith(("COWRIE_", "DAGSTER_"))]:
+            self.monkeypatch.delenv(name)
+        for name, text in known.items():
+            self.monkeypatch.setenv(name, text)
+        self.monkeypatch.setattr(sys, "argv", ["cowrie-assets", *arguments])
+        self.monkeypatch.setattr(signal, "signal", lambda *_: None)
+        self.capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = self.capture.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), told.out, told.err)
+
+
+@pytest.fixture
+def here(command: Command, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    return Here(command, monkeypatch, capfd)
 
 
 def test_help_names_every_command(command: Command) -> None:
@@ -99,14 +130,14 @@ def test_run_session_and_psql(command: Command, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_a_sentence_and_an_exit_code(
-    command: Command, tmp_path: Path, name: str | None, content: bytes, said: str
+    here: Here, tmp_path: Path, name: str | None, content: bytes, said: str
 ) -> None:
     logs = tmp_path / "logs"
     if name is not None:
         logs.mkdir()
     if name:
         (logs / name).write_bytes(content)
-    told = command("run", "--logs", str(logs))
+    told = here("run", "--logs", str(logs))
     assert told.returncode == 1
     assert said in told.stderr
     assert str(logs) in told.stderr
@@ -124,10 +155,10 @@ def test_bad_input_is_a_sentence_and_an_exit_code(
     ],
 )
 def test_a_bad_setting_is_a_sentence_without_secrets(
-    command: Command, tmp_path: Path, environment: dict[str, str], said: str
+    here: Here, tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
     write_log(tmp_path / "logs" / "cowrie.json", [event("aa11")])
-    told = command("run", "--logs", str(tmp_path / "logs"), **environment)
+    told = here("run", "--logs", str(tmp_path / "logs"), **environment)
     assert told.returncode == 1
     assert said in " ".join((told.stdout + told.stderr).split())
     assert "Traceback" not in told.stdout + told.stderr
@@ -195,8 +226,10 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
 
 def test_coverage_says_what_is_open_and_fails_only_if_it_is_required(command: Command, tmp_path: Path) -> None:
     write_log(tmp_path / "logs" / "cowrie.json", [event("aa11"), event("bb22", 3)])
+    (tmp_path / "sensors.toml").write_text('[enrichment]\nmax_time = "10s"\n')
     # Nobody listens at that port: DShield is configured, and does not answer.
     reachable = {**CLOSED, "COWRIE_OFFLINE": "", "DSHIELD_EMAIL": "me@example.org"}
+    reachable["COWRIE_CONFIG"] = str(tmp_path / "sensors.toml")
     assert command("run", "--logs", str(tmp_path / "logs"), **reachable).returncode == 0
     told = command("coverage", **reachable)
     assert told.returncode == 0

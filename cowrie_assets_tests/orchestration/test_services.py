@@ -23,15 +23,17 @@ from cowrie_assets.assets.infrastructure import QUERIES
 from cowrie_assets.cli.launch import Outcome
 from cowrie_assets.cowrie.addresses import is_public
 from cowrie_assets.sandbox.server import Sandbox
-from cowrie_assets.sandbox.traffic import SampleTruth
+from cowrie_assets.sandbox.traffic import SampleTruth, write_sample_logs
 from cowrie_assets.warehouse.database import Database
-from cowrie_assets_tests.conftest import Server
+from cowrie_assets_tests.conftest import SAMPLE_LAST_DAY, Server
 from cowrie_assets_tests.integration.test_coverage import DSHIELD_PCT, MISSING
 from cowrie_assets_tests.loglines import event, stamp, write_log
 from cowrie_assets_tests.pipelines import CLOSED, run_live
 
 ADDRESS_SERVICES = ("dshield", "urlhaus", "spur")
 ABOUT_ADDRESSES = (*ADDRESS_SERVICES, "greynoise", "cymru")
+# A fifth of the usual sample: its ten thousand questions take more than a minute.
+DEMO = ("demo", "--sessions", "300")
 RAISED = "".join(f'[services.{name}]\nrate = "1500/s"\n' for name in (*ABOUT_ADDRESSES, "virustotal", "hibp"))
 
 # Like `MISSING` and `DSHIELD_PCT` a block of the documents that describe the old system, as it stands there.
@@ -109,7 +111,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, str]]:
     running = Demo(tmp_path_factory.mktemp("demo"))
-    printed = running("demo")
+    printed = running(*DEMO)
     with Database(running.home / "sandbox", "sandbox").hold():
         yield running, printed
 
@@ -145,7 +147,7 @@ def test_a_second_demo_asks_nobody(demo: tuple[Demo, str]) -> None:
     command, _ = demo
     everything = "SELECT md5(string_agg(s::text, '' ORDER BY s::text)) FROM session_summaries AS s"
     before = command.sql(everything)
-    again = command("demo")
+    again = command(*DEMO)
     assert {service: told[0] for service, told in ledger_of(again).items()} == dict.fromkeys(ledger_of(again), 0)
     assert command.sql(everything) == before
 
@@ -248,13 +250,13 @@ def test_without_keys_only_those_that_need_none_are_asked(
     url: str,
     sandbox: Sandbox,
     raised: Path,
-    sample: tuple[Path, SampleTruth],
     sample_geo_files: tuple[Path, Path],
 ) -> None:
+    write_sample_logs(tmp_path / "logs", SAMPLE_LAST_DAY, sessions_per_day=150)
     outcome = run_live(
         monkeypatch,
-        tmp_path,
-        sample[0],
+        tmp_path / "home",
+        tmp_path / "logs",
         url=url,
         geo_files=sample_geo_files,
         services=sandbox.environment(),
@@ -275,8 +277,8 @@ def test_without_keys_only_those_that_need_none_are_asked(
     # The key comes later: the next run asks what is open, and nothing else.
     later = run_live(
         monkeypatch,
-        tmp_path,
-        sample[0],
+        tmp_path / "home",
+        tmp_path / "logs",
         url=url,
         geo_files=sample_geo_files,
         services=sandbox.environment(),
