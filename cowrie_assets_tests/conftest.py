@@ -137,6 +137,19 @@ def connection(database_url: str) -> Iterator[Connection]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def migrated_url(server: Server) -> str:
+    """One database for all tests of a file."""
+    return server.new_database()
+
+
+@pytest.fixture
+def empty(migrated_url: str) -> Iterator[Connection]:
+    """An empty warehouse; what a test writes is taken back when it ends."""
+    with open_connection(migrated_url) as connection, connection.transaction(force_rollback=True):
+        yield connection
+
+
 @pytest.fixture
 def new_connection(embedded_server: Server) -> Callable[[], contextmanager[Connection]]:  # type: ignore[valid-type]
     """Connections to fresh databases of the embedded server, for tests that compare several."""

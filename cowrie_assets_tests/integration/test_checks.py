@@ -49,18 +49,6 @@ PUBLIC, PRIVATE = "8.8.4.4", "10.0.0.5"
 GEOGRAPHIC, SYSTEMS = QUERIES[:2]
 
 
-@pytest.fixture(scope="module")
-def migrated_url(server: Server) -> str:
-    return server.new_database()
-
-
-@pytest.fixture
-def empty(migrated_url: str) -> Iterator[Connection]:
-    """An empty warehouse; what a test writes is taken back when it ends."""
-    with open_connection(migrated_url) as connection, connection.transaction(force_rollback=True):
-        yield connection
-
-
 def add_sessions(
     connection: Connection,
     number: int,

@@ -439,18 +439,6 @@ def whole(rows: Iterable[Coverage], service: str) -> Coverage:
     return next(row for row in rows if row.service == service and row.day is None)
 
 
-@pytest.fixture(scope="module")
-def world_url(server: Server) -> str:
-    return server.new_database()
-
-
-@pytest.fixture
-def warehouse(world_url: str) -> Iterator[Connection]:
-    """One database for all tests of this file: what a test writes is rolled back."""
-    with open_connection(world_url) as connection, connection.transaction(force_rollback=True):
-        yield connection
-
-
 # --- random worlds ----------------------------------------------------------------------------------------------------
 
 REASONS = ("timeout", "HTTP 503", "budget of the day used up", "no key", "Ä reason", "not asked yet", None)
@@ -533,11 +521,11 @@ def worlds(draw: st.DrawFn) -> World:
     gate=st.sampled_from((None, Decimal("0.80"), Decimal("0.5"), Decimal(1), Decimal(0))),
 )
 def test_every_number_is_as_counted_by_loops(
-    warehouse: Connection, world: World, window: tuple[int | None, int | None], gate: Decimal | None
+    empty: Connection, world: World, window: tuple[int | None, int | None], gate: Decimal | None
 ) -> None:
-    write(warehouse, world)
+    write(empty, world)
     since, until = (None if n is None else midnight(FIRST_DAY + timedelta(days=n)) for n in window)
-    assert coverage(warehouse, since=since, until=until, gate=gate) == recount(
+    assert coverage(empty, since=since, until=until, gate=gate) == recount(
         world, since, until, Decimal("0.80") if gate is None else gate
     )
 
@@ -624,10 +612,10 @@ def deeds(random_: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_thousands_of_sessions_are_as_counted_by_loops(warehouse: Connection, seed: int) -> None:
+def test_thousands_of_sessions_are_as_counted_by_loops(empty: Connection, seed: int) -> None:
     world = large_world(seed)
-    write(warehouse, world)
-    rows = coverage(warehouse)
+    write(empty, world)
+    rows = coverage(empty)
     assert rows == recount(world)
     # Whatever stood in the way, each eligible session is in exactly one of the columns.
     for row in rows:
@@ -647,11 +635,11 @@ def test_thousands_of_sessions_are_as_counted_by_loops(warehouse: Connection, se
     assert {"passed", "below the gate", "sample"} <= {row.gate for row in rows}
 
 
-def test_days_are_in_utc_whatever_the_session_thinks(warehouse: Connection) -> None:
+def test_days_are_in_utc_whatever_the_session_thinks(empty: Connection) -> None:
     world = large_world(1)
-    write(warehouse, world)
-    warehouse.execute("SELECT set_config('TimeZone', 'Pacific/Kiritimati', true)")
-    assert coverage(warehouse) == recount(world)
+    write(empty, world)
+    empty.execute("SELECT set_config('TimeZone', 'Pacific/Kiritimati', true)")
+    assert coverage(empty) == recount(world)
 
 
 # --- the recount is sharp: each wrong file is noticed -----------------------------------------------------------------
@@ -955,14 +943,14 @@ GATES: list[tuple[tuple[tuple[str | None, int], ...], str]] = [
 
 @pytest.mark.parametrize(("outcomes", "gate"), GATES)
 def test_the_gate_says_what_it_rests_on(
-    warehouse: Connection, outcomes: tuple[tuple[str | None, int], ...], gate: str
+    empty: Connection, outcomes: tuple[tuple[str | None, int], ...], gate: str
 ) -> None:
     for service in SERVICES:
         world = each_of_its_own(service, *outcomes)
         # Neither of these is in any base.
         world.sessions += sessions(PRIVATE, OWN, None)
-        write(warehouse, world)
-        of_service = [row for row in coverage(warehouse) if row.service == service]
+        write(empty, world)
+        of_service = [row for row in coverage(empty) if row.service == service]
         assert [row.day for row in of_service] == [None, DAY]
         count = dict(outcomes)
         for row in of_service:
@@ -980,24 +968,24 @@ def test_the_gate_says_what_it_rests_on(
             )
 
 
-def test_the_words_name_what_is_asked_about(warehouse: Connection) -> None:
-    write(warehouse, World(sessions=sessions(PUBLIC[0])))
-    words = {row.service: row.words for row in read_coverage(warehouse) if row.day is None}
+def test_the_words_name_what_is_asked_about(empty: Connection) -> None:
+    write(empty, World(sessions=sessions(PUBLIC[0])))
+    words = {row.service: row.words for row in read_coverage(empty) if row.day is None}
     assert {service: re.search(r"1 of 1 (\w+) are open", told)[1] for service, told in words.items()} == {  # type: ignore[index]
         **dict.fromkeys((*BY_DAY, *BY_KEY), "addresses"), "virustotal": "files", "hibp": "passwords",
     }  # fmt: skip
 
 
-def test_the_gate_can_be_set(warehouse: Connection) -> None:
-    write(warehouse, each_of_its_own("dshield", ("found", 3), (None, 1)))
-    assert whole(coverage(warehouse, gate="0.75"), "dshield").gate == "passed"
-    assert whole(coverage(warehouse, gate="0.7501"), "dshield").gate == "below the gate"
-    assert whole(coverage(warehouse, gate=""), "dshield").gate == "below the gate"
+def test_the_gate_can_be_set(empty: Connection) -> None:
+    write(empty, each_of_its_own("dshield", ("found", 3), (None, 1)))
+    assert whole(coverage(empty, gate="0.75"), "dshield").gate == "passed"
+    assert whole(coverage(empty, gate="0.7501"), "dshield").gate == "below the gate"
+    assert whole(coverage(empty, gate=""), "dshield").gate == "below the gate"
 
 
-def test_a_window_without_a_session_says_so(warehouse: Connection) -> None:
+def test_a_window_without_a_session_says_so(empty: Connection) -> None:
     """Zero rows looked like success: an empty warehouse has a row a service, and none of them passes."""
-    write(warehouse, World(limits=[("dshield", 2.1)]))
+    write(empty, World(limits=[("dshield", 2.1)]))
     nothing = [
         Coverage(
             service, None, 0, None, None, 0, 0, None, 0, None, 0, 0, 0, 0, 0, 0, None,
@@ -1005,50 +993,50 @@ def test_a_window_without_a_session_says_so(warehouse: Connection) -> None:
         )
         for service in SERVICES
     ]  # fmt: skip
-    assert coverage(warehouse) == nothing
-    write(warehouse, each_of_its_own("dshield", ("found", 5)))
-    warehouse.execute("INSERT INTO service_limits VALUES ('a', 'dshield', 2.1, 2.1, now())")
-    assert coverage(warehouse, since="2030-01-01") == nothing
+    assert coverage(empty) == nothing
+    write(empty, each_of_its_own("dshield", ("found", 5)))
+    empty.execute("INSERT INTO service_limits VALUES ('a', 'dshield', 2.1, 2.1, now())")
+    assert coverage(empty, since="2030-01-01") == nothing
 
 
 # --- what failed before -----------------------------------------------------------------------------------------------
 
 
-def test_failures_stored_as_empty_payloads_read_100_percent(warehouse: Connection) -> None:
+def test_failures_stored_as_empty_payloads_read_100_percent(empty: Connection) -> None:
     """Failures and missing keys were stored as empty answers, and the row counted as done for ever."""
     for outcome in ("unavailable", "quota", "not_configured"):
         for service in SERVICES:
-            write(warehouse, each_of_its_own(service, (outcome, 20)))
-            row = whole(coverage(warehouse), service)
+            write(empty, each_of_its_own(service, (outcome, 20)))
+            row = whole(coverage(empty), service)
             assert (row.eligible_sessions, row.answered_sessions, row.answered_share) == (20, 0, Decimal("0.0000"))
             assert (row.valued_sessions, row.open_addresses, row.main_reason) == (0, 20, "why")
             assert getattr(row, f"{outcome}_sessions") == 20
             assert row.gate != "passed"
 
 
-def test_answers_with_nothing_inside_are_answered_and_not_valued(warehouse: Connection) -> None:
+def test_answers_with_nothing_inside_are_answered_and_not_valued(empty: Connection) -> None:
     """Coverage read 100 % with nothing inside: an empty answer is one, and `valued` says that it holds nothing."""
     world = each_of_its_own("dshield", ("found", 20))
     world.noted = {key: Noted("found", None, ("", None)) for key in world.noted}
-    write(warehouse, world)
-    row = whole(coverage(warehouse), "dshield")
+    write(empty, world)
+    row = whole(coverage(empty), "dshield")
     assert (row.answered_share, row.valued_share, row.gate) == (Decimal("1.0000"), Decimal("0.0000"), "passed")
 
 
-def test_sessions_are_counted_and_not_calls(warehouse: Connection) -> None:
+def test_sessions_are_counted_and_not_calls(empty: Connection) -> None:
     """ "197,992 calls": the counters counted sessions. Here 100 sessions of one source are one address to ask about."""
     world = World(sessions=sessions(*(PUBLIC[0],) * 100, *(PUBLIC[1],) * 10, PUBLIC[2]), limits=[("dshield", 2.0)])
     note(world, "dshield", PUBLIC[0], "found")
     note(world, "dshield", PUBLIC[1], "unavailable", reason="timeout")
-    write(warehouse, world)
-    row = whole(coverage(warehouse), "dshield")
+    write(empty, world)
+    row = whole(coverage(empty), "dshield")
     assert (row.eligible_sessions, row.answered_sessions, row.answered_share) == (111, 100, Decimal("0.9009"))
     assert (row.eligible_addresses, row.open_addresses, row.seconds_to_finish) == (3, 2, 4.0)
     # Ten sessions of one address outweigh the one that nobody asked about.
     assert (row.main_reason, row.not_asked_sessions) == ("timeout", 1)
 
 
-def test_sessions_without_an_address_are_nobodys(warehouse: Connection) -> None:
+def test_sessions_without_an_address_are_nobodys(empty: Connection) -> None:
     """They were enriched as 192.168.1.1; private and own sources were sent to third parties."""
     for source in (None, "192.168.1.1", PRIVATE, "fd00::5", OWN, OWN_IPV6):
         world = World(sessions=[s._replace(files=(), passwords=0) for s in sessions(*(source,) * 5)])
@@ -1056,24 +1044,24 @@ def test_sessions_without_an_address_are_nobodys(warehouse: Connection) -> None:
             for address in (source, "192.168.1.1"):
                 if address is not None:
                     note(world, service, address, "found")
-        write(warehouse, world)
-        warehouse.execute(
+        write(empty, world)
+        empty.execute(
             "INSERT INTO ip_inventory (ip_address, is_public, first_seen, last_seen, session_count, enrichment_version)"
             " VALUES ('192.168.1.1', false, now(), now(), 1, '1')"
         )
-        for row in coverage(warehouse):
+        for row in coverage(empty):
             assert (row.sessions, row.eligible_sessions, row.answered_sessions, row.open_addresses) == (5, 0, 0, 0)
             assert row.gate == ("sample" if row.service == "greynoise" else "nothing eligible")
 
 
-def test_an_answer_of_another_day_is_none_of_this_one(warehouse: Connection) -> None:
+def test_an_answer_of_another_day_is_none_of_this_one(empty: Connection) -> None:
     """The daily tables hold the answer nearest to each day; a day without its row is not covered by the next one's."""
     later = DAY + timedelta(days=1)
     world = World(sessions=[*sessions(PUBLIC[0]), *sessions(PUBLIC[0], day=later)], limits=[("dshield", 3.0)])
     for service in SERVICES:
         note(world, service, PUBLIC[0], "found", day=later)
-    write(warehouse, world)
-    rows = {(row.service, row.day): row for row in coverage(warehouse)}
+    write(empty, world)
+    rows = {(row.service, row.day): row for row in coverage(empty)}
     for service in (*BY_DAY, *BY_SESSION):
         assert [rows[service, day].answered_sessions for day in (None, DAY, later)] == [1, 0, 1]
         assert [rows[service, day].open_addresses for day in (None, DAY, later)] == [1, 1, 0]
@@ -1083,13 +1071,13 @@ def test_an_answer_of_another_day_is_none_of_this_one(warehouse: Connection) -> 
     assert [rows["dshield", day].seconds_to_finish for day in (None, DAY, later)] == [3.0, 3.0, 0.0]
 
 
-def test_a_failure_after_an_answer_does_not_take_it_away(warehouse: Connection) -> None:
+def test_a_failure_after_an_answer_does_not_take_it_away(empty: Connection) -> None:
     world = World(sessions=sessions(PUBLIC[0], PUBLIC[1]))
     for outcome in ("found", "unavailable"):
         note(world, "cymru", PUBLIC[0], outcome)
     note(world, "cymru", PUBLIC[1], "not_applicable")
-    write(warehouse, world)
-    row = whole(coverage(warehouse), "cymru")
+    write(empty, world)
+    row = whole(coverage(empty), "cymru")
     assert (row.eligible_sessions, row.answered_sessions, row.valued_sessions, row.main_reason) == (1, 1, 1, None)
 
 
@@ -1138,9 +1126,9 @@ WHERE first_event_at >= '2024-11-01';
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_queries_of_the_seeds_tell_the_truth(warehouse: Connection, seed: int) -> None:
+def test_the_queries_of_the_seeds_tell_the_truth(empty: Connection, seed: int) -> None:
     world = large_world(seed)
-    write(warehouse, world)
+    write(empty, world)
     missing = total = with_country = 0
     for session in world.sessions:
         if session.begin < datetime(2024, 11, 1, tzinfo=UTC):
@@ -1153,6 +1141,6 @@ def test_the_queries_of_the_seeds_tell_the_truth(warehouse: Connection, seed: in
         with_country += row is not None and row.outcome in ANSWERS and row.fields[0] is not None
     assert 0 < with_country < total < len(world.sessions)
     assert 0 < missing < total
-    assert warehouse.execute(MISSING.encode()).fetchall() == [(missing,)]
+    assert empty.execute(MISSING.encode()).fetchall() == [(missing,)]
     percentage = (Decimal(100 * with_country) / total).quantize(Decimal("0.01"), ROUND_HALF_UP)
-    assert warehouse.execute(DSHIELD_PCT.encode()).fetchall() == [(total, with_country, percentage)]
+    assert empty.execute(DSHIELD_PCT.encode()).fetchall() == [(total, with_country, percentage)]

@@ -7,7 +7,6 @@ was materialized last; what is only under way is no failure. Not here: that some
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -16,10 +15,8 @@ from cowrie_assets.assets.reconstruction import DAILY_ASSETS, note_failures
 from cowrie_assets.checks.freshness import Moment, judge
 from cowrie_assets.checks.thresholds import UpToDate
 from cowrie_assets.checks.verdict import Verdict
-from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.log_files import mark_changed
-from cowrie_assets_tests.conftest import Server
 
 pytestmark = pytest.mark.one_server
 
@@ -30,19 +27,13 @@ NIGHT = datetime(2025, 9, 21, 0, 20, tzinfo=UTC)
 LIMITS = UpToDate()
 
 
-@pytest.fixture(scope="module")
-def migrated_url(server: Server) -> str:
-    return server.new_database()
-
-
 @pytest.fixture
-def warehouse(migrated_url: str) -> Iterator[Connection]:
-    """Ten days up to yesterday, loaded last night and built; what a test writes is taken back when it ends."""
-    with open_connection(migrated_url) as connection, connection.transaction(force_rollback=True):
-        for number in range(10):
-            load(connection, YESTERDAY - timedelta(days=number), NIGHT)
-        build(connection)
-        yield connection
+def warehouse(empty: Connection) -> Connection:
+    """Ten days up to yesterday, loaded last night and built."""
+    for number in range(10):
+        load(empty, YESTERDAY - timedelta(days=number), NIGHT)
+    build(empty)
+    return empty
 
 
 def load(connection: Connection, day: date, at: datetime | None) -> None:

@@ -7,7 +7,7 @@ of logs stay harmless. Not here: what Dagster records of it (orchestration/test_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from cowrie_assets.checks.verdict import Verdict
 from cowrie_assets.settings import SensorNames
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
-from cowrie_assets_tests.conftest import Server
 from cowrie_assets_tests.loglines import event, write_log
 
 pytestmark = pytest.mark.one_server
@@ -32,18 +31,6 @@ pytestmark = pytest.mark.one_server
 DAY = date(2025, 9, 20)
 LONG_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
 SILENCE, SKEW = Thresholds().silence, Thresholds().clock_skew
-
-
-@pytest.fixture(scope="module")
-def migrated_url(server: Server) -> str:
-    return server.new_database()
-
-
-@pytest.fixture
-def warehouse(migrated_url: str) -> Iterator[Connection]:
-    """An empty warehouse; what a test writes is taken back when it ends."""
-    with open_connection(migrated_url) as connection, connection.transaction(force_rollback=True):
-        yield connection
 
 
 def midnight(day: date) -> datetime:
@@ -102,18 +89,18 @@ def heard(connection: Connection, day: date = DAY, limits: Silence = SILENCE, no
     ],
 )
 def test_a_sensor_is_silent_if_it_had_events_on_six_of_the_seven_days_before(
-    warehouse: Connection, pattern: str, passed: bool
+    empty: Connection, pattern: str, passed: bool
 ) -> None:
-    report(warehouse, "hill", "xxxxxxxx")
-    report(warehouse, "harbour", pattern)
-    assert heard(warehouse).passed is passed
+    report(empty, "hill", "xxxxxxxx")
+    report(empty, "harbour", pattern)
+    assert heard(empty).passed is passed
 
 
-def test_silence_is_told_with_the_sensors_last_day_and_its_usual_number(warehouse: Connection) -> None:
-    report(warehouse, "hill", "xxxxxxxx")
-    report(warehouse, "harbour", "xxxxxx--")
-    add_chunk(warehouse, DAY - timedelta(days=3), "harbour", events=1_000)
-    verdict = heard(warehouse)
+def test_silence_is_told_with_the_sensors_last_day_and_its_usual_number(empty: Connection) -> None:
+    report(empty, "hill", "xxxxxxxx")
+    report(empty, "harbour", "xxxxxx--")
+    add_chunk(empty, DAY - timedelta(days=3), "harbour", events=1_000)
+    verdict = heard(empty)
     # Six days of 10 events, one of them with 1,000 more: the day before had none.
     assert verdict.words.startswith(
         "2025-09-20: 1 of 2 sensors silent: `harbour` (events on 6 of the 7 days before, last on 2025-09-18, about 176 "
@@ -122,11 +109,11 @@ def test_silence_is_told_with_the_sensors_last_day_and_its_usual_number(warehous
     assert verdict.numbers == {"sensors heard": 1, "sensors silent": 1, "events": 10}
 
 
-def test_silence_is_told_on_two_days_and_then_no_more(warehouse: Connection) -> None:
-    report(warehouse, "hill", "xxxxxxxxxxx")
-    report(warehouse, "harbour", "xxxxxxx----")
+def test_silence_is_told_on_two_days_and_then_no_more(empty: Connection) -> None:
+    report(empty, "hill", "xxxxxxxxxxx")
+    report(empty, "harbour", "xxxxxxx----")
     days = [DAY - timedelta(days=3 - number) for number in range(4)]
-    verdicts = dict(silence.judge_days(warehouse, days, Silence(), LONG_AFTER))
+    verdicts = dict(silence.judge_days(empty, days, Silence(), LONG_AFTER))
     assert [verdicts[day].passed for day in days] == [False, False, True, True]
     assert verdicts[DAY].words == (
         "2025-09-20: 1 sensors heard, none that reports daily is missing. Not heard, and not expected: `harbour` (4 of "
@@ -134,45 +121,45 @@ def test_silence_is_told_on_two_days_and_then_no_more(warehouse: Connection) -> 
     )
 
 
-def test_a_day_that_is_not_over_is_not_judged(warehouse: Connection) -> None:
-    report(warehouse, "hill", "xxxxxxxx")
-    report(warehouse, "harbour", "xxxxxxx-")
+def test_a_day_that_is_not_over_is_not_judged(empty: Connection) -> None:
+    report(empty, "hill", "xxxxxxxx")
+    report(empty, "harbour", "xxxxxxx-")
     end = midnight(DAY + timedelta(days=1))
-    before = heard(warehouse, now=end - timedelta(seconds=1))
+    before = heard(empty, now=end - timedelta(seconds=1))
     assert (before.passed, before.words) == (True, "2025-09-20: the day is not over, so nobody is silent yet.")
-    assert not heard(warehouse, now=end).passed
+    assert not heard(empty, now=end).passed
 
 
-def test_a_day_without_any_event_fails_also_where_no_single_sensor_reports_daily(warehouse: Connection) -> None:
-    report(warehouse, "harbour", "x-x-x-x-")
-    report(warehouse, "hill", "-x-x-x--")
-    verdict = heard(warehouse)
+def test_a_day_without_any_event_fails_also_where_no_single_sensor_reports_daily(empty: Connection) -> None:
+    report(empty, "harbour", "x-x-x-x-")
+    report(empty, "hill", "-x-x-x--")
+    verdict = heard(empty)
     assert not verdict.passed
     assert "no event of any sensor, on 7 of the 7 days before there were" in verdict.words
     assert "All at once: first look at what brings the logs here." in verdict.words
 
 
-def test_a_day_without_any_event_in_quiet_times_passes_and_says_so(warehouse: Connection) -> None:
-    report(warehouse, "harbour", "x--x----")
-    verdict = heard(warehouse)
+def test_a_day_without_any_event_in_quiet_times_passes_and_says_so(empty: Connection) -> None:
+    report(empty, "harbour", "x--x----")
+    verdict = heard(empty)
     assert (verdict.passed, verdict.words.split(". ")[0]) == (True, "2025-09-20: no event")
-    assert heard(warehouse, DAY + timedelta(days=100)).words == "2025-12-29: no event."
+    assert heard(empty, DAY + timedelta(days=100)).words == "2025-12-29: no event."
 
 
-def test_how_many_days_count_can_be_set(warehouse: Connection) -> None:
-    report(warehouse, "hill", "xxxxxxxx")
-    report(warehouse, "harbour", "----xx--")
-    assert heard(warehouse).passed
-    assert not heard(warehouse, limits=Silence(days=3, heard=2)).passed
-    assert heard(warehouse, limits=Silence(days=3, heard=3)).passed
+def test_how_many_days_count_can_be_set(empty: Connection) -> None:
+    report(empty, "hill", "xxxxxxxx")
+    report(empty, "harbour", "----xx--")
+    assert heard(empty).passed
+    assert not heard(empty, limits=Silence(days=3, heard=2)).passed
+    assert heard(empty, limits=Silence(days=3, heard=3)).passed
 
 
-def test_many_silent_sensors_are_named_five_at_a_time_and_their_names_stay_harmless(warehouse: Connection) -> None:
-    report(warehouse, "hill", "xxxxxxxx")
+def test_many_silent_sensors_are_named_five_at_a_time_and_their_names_stay_harmless(empty: Connection) -> None:
+    report(empty, "hill", "xxxxxxxx")
     hostile = "`|<img src=x>\x1b[31m@everyone"
     for number in range(7):
-        report(warehouse, f"{hostile}{number}", "xxxxxxx-")
-    words = heard(warehouse).words
+        report(empty, f"{hostile}{number}", "xxxxxxx-")
+    words = heard(empty).words
     assert "7 of 8 sensors silent: " in words
     assert " and 2 more." in words
     assert "\x1b" not in words
@@ -180,18 +167,18 @@ def test_many_silent_sensors_are_named_five_at_a_time_and_their_names_stay_harml
     assert words.split(" Look whether")[0].count("`") == 10
 
 
-def test_thirty_days_are_one_query(warehouse: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    report(warehouse, "harbour", "x" * 40)
+def test_thirty_days_are_one_query(empty: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    report(empty, "harbour", "x" * 40)
     asked: list[Any] = []
-    execute = warehouse.execute
+    execute = empty.execute
 
     def counted(*args: Any) -> Any:
         asked.append(args)
         return execute(*args)
 
-    monkeypatch.setattr(warehouse, "execute", counted)
+    monkeypatch.setattr(empty, "execute", counted)
     days = [DAY - timedelta(days=number) for number in range(30)]
-    assert all(verdict.passed for _, verdict in silence.judge_days(warehouse, days, Silence(), LONG_AFTER))
+    assert all(verdict.passed for _, verdict in silence.judge_days(empty, days, Silence(), LONG_AFTER))
     assert len(asked) == 1
 
 
@@ -274,14 +261,14 @@ def test_a_clock_that_was_set_is_told_with_sensor_sessions_and_by_how_much(datab
         (13 * 3600, 0, True),
     ],
 )
-def test_events_from_the_future_are_told(warehouse: Connection, loaded: int, last: int, passed: bool) -> None:
+def test_events_from_the_future_are_told(empty: Connection, loaded: int, last: int, passed: bool) -> None:
     moment = NOON + timedelta(seconds=last)
-    add_chunk(warehouse, NOON.date(), loaded_at=NOON + timedelta(seconds=loaded), last=moment)
+    add_chunk(empty, NOON.date(), loaded_at=NOON + timedelta(seconds=loaded), last=moment)
     # Later loads of the same day do not make it right.
-    add_chunk(warehouse, NOON.date(), loaded_at=NOON + timedelta(hours=9), last=moment)
+    add_chunk(empty, NOON.date(), loaded_at=NOON + timedelta(hours=9), last=moment)
     # What was loaded before the moment was noted is not judged.
-    add_chunk(warehouse, NOON.date(), loaded_at=None, last=NOON + timedelta(hours=11))
-    ((_, verdict),) = clocks.judge_days(warehouse, [NOON.date()], SKEW)
+    add_chunk(empty, NOON.date(), loaded_at=None, last=NOON + timedelta(hours=11))
+    ((_, verdict),) = clocks.judge_days(empty, [NOON.date()], SKEW)
     assert verdict.passed is passed
     if loaded == -7200:
         assert "`harbour`: the clock is at least 2 hours ahead" in verdict.words
@@ -299,8 +286,8 @@ def test_loading_notes_its_moment_and_loading_again_changes_nothing(database_url
     assert again == [(moment,) for moment, _ in rows]
 
 
-def test_a_day_without_sessions_says_so(warehouse: Connection) -> None:
-    ((_, verdict),) = clocks.judge_days(warehouse, [DAY], SKEW)
+def test_a_day_without_sessions_says_so(empty: Connection) -> None:
+    ((_, verdict),) = clocks.judge_days(empty, [DAY], SKEW)
     assert (verdict.passed, verdict.words) == (True, "2025-09-20: no session to judge.")
 
 
