@@ -12,10 +12,11 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from cowrie_assets.assets.face import OWNERS, POOL
+from cowrie_assets.assets.face import OWNERS, POOL, made_by
 from cowrie_assets.assets.freezing import late_events, late_in_words, prune_events
 from cowrie_assets.assets.instance_storage import InstanceStorage
 from cowrie_assets.assets.instance_trimming import trim_instance
+from cowrie_assets.assets.previous import Entry, beside
 from cowrie_assets.lookup.retention import Retention
 from cowrie_assets.report.charts import use_chart
 from cowrie_assets.report.tables import markdown_rows
@@ -69,6 +70,9 @@ def prune(
     kinds={"postgres"},
     owners=OWNERS,
     pool=POOL,
+    metadata=made_by(
+        "warehouse/storage.py", "warehouse/pruning.py", "assets/freezing.py", "assets/instance_trimming.py"
+    ),
     description=(
         "What tables and folders take on the disk, measured and kept, how fast they grow, and when the disk is full. "
         "What is past its retention ([retention] of sensors.toml) is removed first: Dagster's old runs and events, the "
@@ -94,19 +98,18 @@ def storage_use(
         late = late_in_words(late_events(connection))
     room = forecast(state.home, uses, embedded=embedded)
     removed = "removed" if config.apply else "would be removed"
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(uses),
-            "bytes": sum(use.bytes for use in uses),
-            "bytes a day": dg.MetadataValue.null() if room.growth is None else round(room.growth),
-            "free bytes": room.free_bytes,
-            "disk": room.words,
-            "parts": dg.MetadataValue.md(_parts(uses)),
-            removed: dg.MetadataValue.md(_pruned(pruned)),
-            "late events": late or "none came for frozen days",
-            "chart": dg.MetadataValue.md(f"![What takes the disk]({use_chart(by_day)})"),
-        }
-    )
+    metadata: dict[str, Entry] = {
+        "dagster/row_count": len(uses),
+        "bytes": sum(use.bytes for use in uses),
+        "bytes a day": dg.MetadataValue.null() if room.growth is None else round(room.growth),
+        "free bytes": room.free_bytes,
+        "disk": room.words,
+        "parts": dg.MetadataValue.md(_parts(uses)),
+        removed: dg.MetadataValue.md(_pruned(pruned)),
+        "late events": late or "none came for frozen days",
+        "chart": dg.MetadataValue.md(f"![What takes the disk]({use_chart(by_day)})"),
+    }
+    return dg.MaterializeResult(metadata=beside(instance, context.asset_key, metadata))
 
 
 def _parts(uses: Sequence[Use]) -> str:

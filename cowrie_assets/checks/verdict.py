@@ -5,7 +5,7 @@ Lives here: a verdict, and how Dagster is told of it. Not here: anything that is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -15,6 +15,8 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as Judged,
 )
+
+from cowrie_assets.assets.previous import newest_of_days
 
 Number = dg.MetadataValue | int | float | str
 
@@ -75,27 +77,12 @@ def evaluations_of_days(
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """One for each day, about its newest materialization: a check *result* of a run over several days is stored without
     any day, and stands beside as many that were planned and never came."""
-    judged = _newest_materializations(instance, key.asset_key, verdicts)
-    for day, verdict in verdicts.items():
-        yield evaluation(
-            key, verdict, threshold=threshold, sql=sql, severity=severity, day=day, judged=judged.get(day.isoformat())
-        )
-
-
-def _newest_materializations(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, days: Collection[date]
-) -> dict[str, Judged]:
-    materialized = dg.DagsterEventType.ASSET_MATERIALIZATION
-    newest = instance.get_latest_storage_id_by_partition(asset, materialized, {day.isoformat() for day in days})
-    if not newest:
-        return {}
-    found = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(newest.values()))
-    return {
-        str(record.partition_key): Judged(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
-        for record in instance.fetch_materializations(found, limit=len(newest)).records
+    judged = {
+        day: Judged(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
+        for day, record in newest_of_days(instance, key.asset_key, verdicts).items()
     }
+    for day, verdict in verdicts.items():
+        yield evaluation(key, verdict, threshold=threshold, sql=sql, severity=severity, day=day, judged=judged.get(day))
 
 
 def named(names: list[str], most: int = 5) -> str:
