@@ -6,19 +6,20 @@ Lives here: what becomes of a day that fails, for Dagster and in the table `day_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
 
 from cowrie_assets.assets.patience import TRANSIENT
-from cowrie_assets.assets.previous import beside_days
+from cowrie_assets.assets.previous import Entry, beside_days
 from cowrie_assets.assets.reconstruction import note_failures
+from cowrie_assets.progress import progress
 from cowrie_assets.report.escaping import visible
+from cowrie_assets.settings import StateFolder
 from cowrie_assets.warehouse.event_chunks import Connection
 
-Metadata = Mapping[str, dg.MetadataValue | int | float | str]
+Metadata = Mapping[str, Entry]
 # Under this name a failed step says which of its days failed, as a list: for alerts, and for whoever looks.
 FAILED_DAYS = "failed days"
 # On a run of which some days failed in an asset: the asset. Dagster leaves out the checks behind a failed step, also
@@ -38,12 +39,10 @@ class DailyRun:
         self._failed: dict[date, str] = {}
         self.days = [date.fromisoformat(key) for key in context.partition_keys]
 
-    @contextmanager
-    def building(self, day: date) -> Iterator[dict[str, dg.MetadataValue | int | float | str]]:
-        """Build a day inside; what is put into the mapping becomes the metadata of its materialization."""
-        metadata: dict[str, dg.MetadataValue | int | float | str] = {}
+    def build(self, day: date, make: Callable[[date], Metadata]) -> None:
+        """Build a day; what `make` returns becomes the metadata of its materialization."""
         try:
-            yield metadata
+            metadata = make(day)
         except TRANSIENT:  # it is not the day that is at fault: the step is tried again as a whole
             raise
         except Exception as error:  # whatever it is, the other days do not suffer for it
@@ -53,6 +52,13 @@ class DailyRun:
         else:
             self._built[day] = metadata
             self._failed.pop(day, None)
+
+    def build_each(self, state: StateFolder, phase: str, make: Callable[[date], Metadata]) -> None:
+        """Build every day of the run, telling how far it has come."""
+        with progress(state, phase, "days", len(self.days)) as reporter:
+            for number, day in enumerate(self.days, 1):
+                self.build(day, make)
+                reporter.update(number, day.isoformat())
 
     @property
     def built(self) -> Sequence[date]:

@@ -98,8 +98,7 @@ def _enrichment_asset(daily: dg.DailyPartitionsDefinition, question: Question) -
 
                 def write() -> None:
                     for day in run.days:
-                        with run.building(day) as metadata:
-                            metadata.update(_metadata(question, question.write(connection, day)))
+                        run.build(day, lambda day: _metadata(question, question.write(connection, day)))
 
                 tally = _ask_in_parts(asking, client.service(), needs, config.commit_interval, write)
                 _log(context.log.info, question, tally)

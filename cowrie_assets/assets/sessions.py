@@ -8,10 +8,10 @@ import dagster as dg
 from cowrie_assets.assets.daily import DailyRun
 from cowrie_assets.assets.face import OWNERS, made_by
 from cowrie_assets.assets.patience import patient
-from cowrie_assets.assets.reconstruction import rebuild_day
+from cowrie_assets.assets.previous import Entry
+from cowrie_assets.assets.reconstruction import Rebuilt, rebuild_day
 from cowrie_assets.assets.shown_days import sessions_of_days
 from cowrie_assets.partitions import backfill_policy
-from cowrie_assets.progress import progress
 from cowrie_assets.resources import Warehouse
 
 
@@ -35,16 +35,14 @@ def sessions_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         """Rebuild each day of the run; each commits alone."""
         run = DailyRun(context)
         with warehouse.connect() as connection:
-            with progress(warehouse.state, "sessions", "days", len(run.days)) as reporter:
-                for number, day in enumerate(run.days, 1):
-                    with run.building(day) as metadata:
-                        rebuilt = rebuild_day(connection, day)
-                        metadata["dagster/row_count"] = rebuilt.rows["sessions"]
-                        metadata.update({table.replace("_", " "): rows for table, rows in rebuilt.rows.items()})
-                        if rebuilt.frozen_at is not None:
-                            metadata["frozen since"] = dg.MetadataValue.timestamp(rebuilt.frozen_at)
-                    reporter.update(number, day.isoformat())
+            run.build_each(warehouse.state, "sessions", lambda day: _rebuilt(rebuild_day(connection, day)))
             run.show(sessions_of_days(connection, run.built))
             run.finish(connection)
 
     return sessions
+
+
+def _rebuilt(day: Rebuilt) -> dict[str, Entry]:
+    rows = {table.replace("_", " "): number for table, number in day.rows.items()}
+    frozen = {} if day.frozen_at is None else {"frozen since": dg.MetadataValue.timestamp(day.frozen_at)}
+    return {"dagster/row_count": day.rows["sessions"], **rows, **frozen}

@@ -11,10 +11,10 @@ import dagster as dg
 from cowrie_assets.assets.daily import DailyRun
 from cowrie_assets.assets.face import OWNERS, made_by
 from cowrie_assets.assets.patience import patient
+from cowrie_assets.assets.previous import Entry
 from cowrie_assets.assets.reconstruction import daily_build
 from cowrie_assets.assets.shown_days import snapshots_of_days
 from cowrie_assets.partitions import backfill_policy
-from cowrie_assets.progress import progress
 from cowrie_assets.resources import Warehouse
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file
@@ -54,13 +54,12 @@ def snapshots_asset(daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         """Bring each day of the run up to date; each commits alone."""
         run = DailyRun(context)
         with warehouse.connect() as connection:
-            with progress(warehouse.state, "snapshots", "days", len(run.days)) as reporter:
-                for number, day in enumerate(run.days, 1):
-                    with run.building(day) as metadata:
-                        by_basis = write_snapshots(connection, day)
-                        metadata.update({"dagster/row_count": sum(by_basis.values())} | by_basis)
-                    reporter.update(number, day.isoformat())
+            run.build_each(warehouse.state, "snapshots", lambda day: _counted(write_snapshots(connection, day)))
             run.show(snapshots_of_days(connection, run.built))
             run.finish(connection)
 
     return session_snapshots
+
+
+def _counted(by_basis: dict[str, int]) -> dict[str, Entry]:
+    return {"dagster/row_count": sum(by_basis.values()), **by_basis}
