@@ -92,6 +92,7 @@ def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
     return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
 
 
+@pytest.mark.alone
 def test_definitions_load_in_under_three_seconds_without_network_or_database(tmp_path: Path) -> None:
     seconds = []
     for _ in range(3):
