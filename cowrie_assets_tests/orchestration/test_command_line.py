@@ -59,10 +59,13 @@ class Here:
         for name, text in known.items():
             self.monkeypatch.setenv(name, text)
         self.monkeypatch.setattr(sys, "argv", ["cowrie-assets", *arguments])
-        self.monkeypatch.setattr(signal, "signal", lambda *_: None)
         self.capture.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
         told = self.capture.readouterr()
         return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), told.out, told.err)
 
