@@ -121,7 +121,7 @@ LONGEST = frozenset(
         *("test_automation", "test_backfill_command", "test_housekeeping", "test_metadata", "test_production_instance"),
         *("test_alert_sensor", "test_partitioned_checks"),
         *("test_services", "test_real_logs", "test_pipeline", "test_refresh", "test_command_line", "test_secrets"),
-        *("test_browser", "test_daemon", "test_asking", "test_egress", "test_kills", "test_coverage"),
+        *("test_asking", "test_egress", "test_kills", "test_coverage"),
     }
 )
 

@@ -110,9 +110,9 @@ def _overall_checks(gates: Gates) -> dg.AssetChecksDefinition:
     ) -> Iterable[dg.AssetCheckEvaluation]:
         with warehouse.connect() as connection:
             overall = {row.service: row for row in coverage(connection, gates=gates) if row.day is None}
+        sql = sql_file(_SQL).read_text(encoding="utf-8")
         for key in sorted(context.selected_asset_check_keys):
             service = key.name.removesuffix("_answered")
-            sql = sql_file(_SQL).read_text(encoding="utf-8")
             yield evaluation(key, judge(overall.get(service)), threshold=_threshold(gates.of(service)), sql=sql)
 
     return coverage_overall

@@ -32,7 +32,7 @@ def judge(geo_files: GeoFiles, now: datetime, oldest: timedelta) -> Verdict:
                     said.append(f"there is no {kind} file")
                     continue
                 age = now - file.built_at
-                good = good and age <= oldest
+                good = good and age.days <= oldest.days
                 numbers[f"{kind} file, days old"] = age.days
                 said.append(f"the {kind} file is {file.kind} of {file.built_at:%Y-%m-%d}, {age.days} days old")
         except GeoFileError as error:

@@ -16,9 +16,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as Judged,
 )
 
-from cowrie_assets.assets.previous import newest_of_days
-
-Number = dg.MetadataValue | int | float | str
+from cowrie_assets.assets.previous import Entry, newest_of_days
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Verdict:
 
     passed: bool
     words: str
-    numbers: Mapping[str, Number] = field(default_factory=dict)
+    numbers: Mapping[str, Entry] = field(default_factory=dict)
 
 
 def days_of(context: dg.AssetCheckExecutionContext) -> list[date]:

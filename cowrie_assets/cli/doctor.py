@@ -90,6 +90,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _geo_files(settings: Settings) -> Iterator[Finding]:
+    oldest = Thresholds.of(settings).geo_files_age
     files = (("city", "COWRIE_GEOIP_CITY", settings.geoip_city), ("ASN", "COWRIE_GEOIP_ASN", settings.geoip_asn))
     for kind, variable, own in files:
         what, path = f"{kind} file", own or settings.state.geoip / f"{kind.lower()}.mmdb"
@@ -99,12 +100,12 @@ def _geo_files(settings: Settings) -> Iterator[Finding]:
             continue
         try:
             with GeoFile(path) as file:
-                age = datetime.now(UTC) - file.built_at
-                found = f"{path}: {file.kind} of {file.built_at:%Y-%m-%d}, {age.days} days old"
+                age = (datetime.now(UTC) - file.built_at).days
+                found = f"{path}: {file.kind} of {file.built_at:%Y-%m-%d}, {age} days old"
         except GeoFileError as error:
             yield Finding(what, "broken", str(error), f"set {variable} to a good file" if own else f"remove {path}")
             continue
-        old = age > Thresholds.of(settings).geo_files_age and settings.mode == "live"
+        old = age > oldest.days and settings.mode == "live"
         yield Finding(what, "warning" if old else "good", found, "download a current edition" if old else "")
 
 

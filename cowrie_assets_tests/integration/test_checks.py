@@ -32,6 +32,7 @@ from cowrie_assets.checks.snapshots import RATES, Rate, count_known, judge_rate
 from cowrie_assets.checks.thresholds import Thresholds
 from cowrie_assets.checks.verdict import Verdict
 from cowrie_assets.cli import app
+from cowrie_assets.cli.doctor import examine
 from cowrie_assets.definitions import build_definitions
 from cowrie_assets.report.page import write_report
 from cowrie_assets.resources import CowrieLogs, GeoFiles, Warehouse
@@ -40,7 +41,7 @@ from cowrie_assets.warehouse.coverage import Gates
 from cowrie_assets.warehouse.database import open_connection
 from cowrie_assets.warehouse.event_chunks import Connection
 from cowrie_assets.warehouse.views import sql_file, view_statement
-from cowrie_assets_tests.conftest import Server
+from cowrie_assets_tests.conftest import SAMPLE_LAST_DAY, Server
 from cowrie_assets_tests.loglines import event, line
 
 DAY = date(2025, 9, 10)
@@ -822,6 +823,28 @@ def test_the_age_of_geo_files_can_be_set(sample_geo_files: tuple[Path, Path]) ->
     assert not verdict.passed
     assert verdict.numbers["city file, days old"] == 20
     assert "set MAXMIND_ACCOUNT_ID" in verdict.words
+
+
+def test_the_doctor_judges_geo_files_by_the_same_setting(
+    sample_geo_files: tuple[Path, Path], tmp_path: Path, database_url: str
+) -> None:
+    age = (datetime.now(UTC).date() - SAMPLE_LAST_DAY).days
+    states = {}
+    for days in (age + 30, age - 30):
+        settings = Settings(
+            home=tmp_path,
+            database_url=database_url,
+            geoip_city=sample_geo_files[0],
+            geoip_asn=sample_geo_files[1],
+            checks={"geo_files_age": f"{days}d"},
+        )
+        states[days] = {
+            found.what: found.state for found in examine(settings) if found.what in ("city file", "ASN file")
+        }
+    assert states == {
+        age + 30: {"city file": "good", "ASN file": "good"},
+        age - 30: {"city file": "warning", "ASN file": "warning"},
+    }
 
 
 # --- the gates of coverage -----------------------------------------------------------------------------------------

@@ -106,9 +106,14 @@ def test_a_backfill_of_thirty_days_ends_complete_within_the_limits(station: Stat
     assert ledger["dshield"]["arrivals"] > 0
 
 
-@pytest.mark.parametrize(
-    ("asset", "check"),
-    [("session_snapshots", "asn_known"), ("spur_enrichment", "answered"), ("password_stats", "answered")],
+# Every check that judges days.
+DAILY_CHECKS = (
+    *(("sessions", check) for check in ("sensors_heard", "clocks_agree")),
+    *(("session_snapshots", check) for check in ("source_address_known", "asn_known", "country_known")),
+    *((asset, "answered") for asset in jobs.ENRICHMENT),
 )
+
+
+@pytest.mark.parametrize(("asset", "check"), DAILY_CHECKS)
 def test_each_check_is_recorded_on_each_of_its_days(station: Station, asset: str, check: str) -> None:
     assert station.evaluations(asset, check) == dict.fromkeys(station.days, "SUCCEEDED")

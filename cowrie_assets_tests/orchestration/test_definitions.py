@@ -17,6 +17,7 @@ from cowrie_assets.settings import Settings
 from cowrie_assets.warehouse.tables import metadata
 from cowrie_assets.warehouse.views import VIEWS
 from cowrie_assets_tests.orchestration.definitions_snapshot import SNAPSHOT, snapshot
+from cowrie_assets_tests.orchestration.test_daemon import DAILY_CHECKS
 
 EDGES = {
     "events": set(),
@@ -144,6 +145,12 @@ def test_daily_assets_run_thirty_days_at_a_time(definitions: dg.Definitions) -> 
 def test_checks_are_there(definitions: dg.Definitions) -> None:
     found = {(key.asset_key.to_user_string(), key.name) for c in definitions.asset_checks or () for key in c.check_keys}
     assert found == CHECKS
+
+
+def test_every_check_that_judges_days_is_looked_at_behind_a_backfill(definitions: dg.Definitions) -> None:
+    specs = [spec for checks in definitions.asset_checks or () for spec in checks.check_specs]
+    by_day = {(spec.asset_key.to_user_string(), spec.name) for spec in specs if spec.partitions_def is not None}
+    assert by_day == set(DAILY_CHECKS)
 
 
 def test_unpartitioned_assets_share_a_pool_of_one(definitions: dg.Definitions) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cowrie_assets.cli.backfill import DAILY
 from cowrie_assets.sandbox.server import Sandbox
-from cowrie_assets_tests.orchestration.test_daemon import EVERYTHING, RAISED, Station, prepare
+from cowrie_assets_tests.orchestration.test_daemon import DAILY_CHECKS, EVERYTHING, RAISED, Station, prepare
 from cowrie_assets_tests.pipelines import KEYS
 from cowrie_assets_tests.rows import digest
 from cowrie_assets_tests.ui import Ui, end, environment, wait_until
@@ -123,12 +123,7 @@ def assert_complete(station: Station, without: set[str] = frozenset()) -> None: 
     with station.instance() as instance:
         for asset in DAILY:
             assert set(instance.get_materialized_partitions(dg.AssetKey(asset))) >= days, asset
-    for asset, check in (
-        ("sessions", "sensors_heard"),
-        ("session_snapshots", "asn_known"),
-        ("spur_enrichment", "answered"),
-        ("password_stats", "answered"),
-    ):
+    for asset, check in DAILY_CHECKS:
         told = station.evaluations(asset, check)
         assert None not in told
         assert {day: told.get(day) for day in days if told.get(day) not in ("SUCCEEDED", "FAILED")} == {}, (
